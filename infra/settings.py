@@ -1,0 +1,64 @@
+"""Addresses, budgets and places: the one thing that changes between a laptop and a cluster.
+
+Every field can be set by an environment variable `SHORTLIST_<FIELD>`. Hyper-parameters are not
+here: they sit beside their model.
+"""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+class Settings(BaseSettings):
+    """Built once in `main()` or `create_app()` and passed down; there is no global one."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SHORTLIST_", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+    home: Path = PROJECT / "var"
+    """Where all state lives: lake, features, bundles, logs, reports."""
+
+    data_dir: Path = PROJECT.parent / "shared" / "data"
+    """Folder with the public data sets (completejourney/, trivago/, ml-100k/)."""
+
+    dataset: str = Field(default="world", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    """Which data set's lake, features and bundles are used."""
+
+    mode: Literal["embedded"] = "embedded"
+    """Which event log and online store: embedded = SQLite for both."""
+
+    host: str = "127.0.0.1"
+    """Address the API listens on; loopback unless told otherwise."""
+
+    port: int = Field(default=8000, ge=1, le=65535)
+    """Port the API listens on."""
+
+    clock: Literal["real", "simulated"] = "real"
+    """simulated: time starts at `clock_start` and callers may move it on with the X-Simulated-Now header."""
+
+    clock_start: datetime | None = None
+    """Where a simulated clock starts (UTC)."""
+
+    deadline_ms: int = Field(default=100, ge=1, le=1000)
+    """Time a recommendation may take when the caller names none."""
+
+    features_timeout_ms: int = Field(default=40, ge=1, le=1000)
+    """Slice of the deadline that the online store may use."""
+
+    experiment: str | None = None
+    """Name of the running A/B test of the full line against popularity; none when unset."""
+
+    experiment_salt: str = "shortlist"
+    """Salt of the hash that splits users into arms."""
+
+    feature_log_share: float = Field(default=1.0, ge=0, le=1)
+    """Share of requests whose exact features and scores are logged for monitoring."""
+
+    partitions: int = Field(default=4, ge=1, le=256)
+    """Partitions of the event log, by murmur2(user_id); stored with the state, and a change needs a replay."""

@@ -1,0 +1,7 @@
+"""Arrays in, scores out: no network, no clock, no registry.
+
+In: feature rows and interaction arrays from features/.
+Out: candidates, scores, slates, metrics and the bundle that serving loads.
+May be imported by: monitoring, serving, pipelines. Imports features only.
+Read: split, metrics, popularity, covisitation, losses, two_tower, user_tower, index, ranker, funnel, bundle.
+"""
