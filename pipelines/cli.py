@@ -110,14 +110,12 @@ def doctor() -> None:
 
 @app.command(epilog="Example: [bold]shortlist world --scale tiny --seed 7[/]")
 def world(scale: ScaleOption = Scale.small, seed: Seed = 0) -> None:
-    """Make the simulated shop: users with tastes, items, a logged past; ingest it into the lake."""
-    from pipelines.ingest import ingest
-    from pipelines.world.generate import WORLD_END, make_world
+    """Make the simulated shop anew: users with tastes, items, a logged past; into an empty lake."""
+    from pipelines.run import fresh_world
 
     _, workspace = _workspace("world")
     with report(workspace.reports, "world", [seed]) as metrics:
-        made = make_world(workspace.home, scale.value, seed, WORLD_END)
-        metrics.update(ingest(workspace, made.history(), now=WORLD_END))
+        metrics.update(fresh_world(workspace, scale.value, seed)[1])
     _show(metrics)
 
 
@@ -167,15 +165,12 @@ def ingest_command(
     """
     from pipelines.ingest import ingest, ingest_log
 
-    settings, workspace = _workspace(name or dataset)
+    settings, workspace = _workspace(dataset)
     with report(workspace.reports, f"ingest-{workspace.name}", []) as metrics:
         if log:
             metrics.update(ingest_log(workspace, _event_log(settings)))
         else:
-            columns = _columns(user_column, item_column, time_column, type_column, value_column)
-            own = (events, items, users, columns, separator, not no_header, event_type, hide_seen)
-            tables = _tables(settings, name, dataset, own)
-            metrics.update(ingest(workspace, tables, now=datetime.now(UTC)))
+            metrics.update(ingest(workspace, _public(settings, dataset), now=datetime.now(UTC)))
     _show(metrics)
 
 
@@ -206,8 +201,7 @@ def run(
     """
     from pipelines.ingest import ingest
     from pipelines.loaders.own_files import load as own_tables
-    from pipelines.run import run_line
-    from pipelines.world.generate import WORLD_END, make_world
+    from pipelines.run import fresh_world, run_line
 
     if (name is None) != (events is None):
         raise ContractError("your own data needs both --name NAME and --events FILE")
@@ -218,20 +212,14 @@ def run(
     steps = Steps()
     with report(workspace.reports, f"run-{workspace.name}", [seed]) as metrics:
         with steps.step("ingest", "validate, quarantine, lake") as done:
-            now = datetime.now(UTC)
-            if name is not None or events is not None:
-                tables = own_tables(
+            if name is None and dataset == "world":
+                _, ingested = fresh_world(workspace, scale.value, seed)
+            else:
+                tables = _public(settings, dataset) if name is None else own_tables(
                     name, events, items, users, columns=columns, separator=separator,
                     header=not no_header, event_type=event_type, hide_seen=hide_seen,
                 )  # fmt: skip
-            elif dataset == "world":
-                tables, now = (
-                    make_world(workspace.home, scale.value, seed, WORLD_END).history(),
-                    WORLD_END,
-                )
-            else:
-                tables = _public(settings, dataset)
-            ingested = ingest(workspace, tables, now=now)
+                ingested = ingest(workspace, tables, now=datetime.now(UTC))
             done.append(rows_told(ingested))
         line = run_line(workspace, scale.value, seed, engine.value, steps)
         metrics.update(ingested)

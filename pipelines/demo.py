@@ -5,7 +5,6 @@ world -> lake -> features -> train -> evaluate -> publish -> serve
   day 2: another kind of user arrives -> drift -> retrain on that evidence -> new bundle, served
 """
 
-import shutil
 import sys
 import time
 from datetime import datetime, timedelta
@@ -23,12 +22,11 @@ from infra.workspace import Workspace
 from models.bundle import current
 from monitoring.ab_test import lift
 from pipelines.check_drift import check_drift
-from pipelines.ingest import ingest, ingest_log
-from pipelines.run import run_line, serve_from, split_of
+from pipelines.ingest import ingest_log
+from pipelines.run import fresh_world, run_line, serve_from, split_of
 from pipelines.serve import local_stack, wait_for_interrupt
 from pipelines.steps import Steps, console
 from pipelines.tell import flatten, rows_told, show_models
-from pipelines.world.generate import WORLD_END, make_world
 from pipelines.world.visit import visit
 
 EXPERIMENT = "full-vs-popular"
@@ -49,18 +47,12 @@ def run_demo(settings: Settings, workspace: Workspace, scale: str, seed: int, en
         not how much real users will gain.
         Shown by: tests/pipelines/test_demo.py::test_the_demo_measures_a_lift_and_retrains_on_evidence
     """
-    for stale in (workspace.root, workspace.home / "truth" / workspace.name):
-        shutil.rmtree(
-            stale, ignore_errors=True
-        )  # the demo always tells the same story, from the start
     steps = Steps()
     with report(workspace.reports, "demo", [seed]) as metrics:
-        with steps.step("world", f"a simulated shop at scale {scale}") as done:
-            world = make_world(workspace.home, scale, seed, WORLD_END)
-            history = world.history()
-            done.append(f"{len(history.events)} events")
-        with steps.step("ingest", "validate, quarantine, lake") as done:
-            ingested = ingest(workspace, history, now=WORLD_END)
+        with steps.step(
+            "world", f"a simulated shop at scale {scale}, its past into the lake"
+        ) as done:
+            world, ingested = fresh_world(workspace, scale, seed)
             done.append(rows_told(ingested))
         line = run_line(workspace, scale, seed, engine, steps)
         day_1 = serve_from(split_of(workspace))

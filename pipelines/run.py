@@ -6,6 +6,7 @@ The world, the public data sets and a stranger's file differ only before the lak
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,8 +17,18 @@ from features.definitions import BATCH_LAG
 from features.errors import ContractError, RecommenderError
 from infra.workspace import Workspace
 from models.split import Split, time_split
+from pipelines.ingest import ingest
 from pipelines.lake import read_events, read_info
 from pipelines.steps import Steps
+from pipelines.world.generate import WORLD_END, World, make_world
+
+
+def fresh_world(workspace: Workspace, scale: str, seed: int) -> tuple[World, dict[str, Any]]:
+    """A new simulated shop in an empty lake: two worlds in one lake would be no world at all."""
+    for stale in (workspace.root, workspace.home / "truth" / workspace.name):
+        shutil.rmtree(stale, ignore_errors=True)
+    world = make_world(workspace.home, scale, seed, WORLD_END)
+    return world, ingest(workspace, world.history(), now=WORLD_END)
 
 
 def split_of(workspace: Workspace) -> Split:

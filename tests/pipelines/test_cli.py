@@ -11,7 +11,8 @@ COMMANDS = [command.name or command.callback.__name__ for command in app.registe
 
 def test_the_commands_of_the_line_are_there():
     assert set(COMMANDS) >= {
-        "doctor", "run", "world", "ingest", "features", "train", "evaluate", "promote", "rollback", "serve", "demo",
+        "doctor", "run", "world", "ingest", "features", "train", "evaluate",
+        "promote", "rollback", "serve", "demo",
     }  # fmt: skip
 
 
