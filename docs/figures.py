@@ -9,6 +9,7 @@ when a bundle of the world is there to be served.
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from infra.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "tour.md", ROOT / "docs" / "data.md"]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SCREENSHOT = ROOT / "docs" / "page.png"
 BLOCK = re.compile(r"(<!-- figure: ([a-z-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
@@ -55,8 +57,8 @@ def lift_sentence(report: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"**{lift['mean']:+.1%} clicks per slate over popularity** (95 % interval {lift['low']:+.1%} … "
-            f"{lift['high']:+.1%}, users split by salted hash, bootstrap by user; {lift['full_slates']} slates of "
-            f"the full line, {lift['popular_slates']} of popularity).",
+            f"{lift['high']:+.1%}, users split by salted hash, bootstrap by user; "
+            f"{lift['full_slates']} slates of the full line, {lift['popular_slates']} of popularity).",
             "",
             f"Day 1: {metrics['drift']['day_1']['decision']['because']}.",
             f"Day 2: {metrics['drift']['day_2']['decision']['because']}.",
@@ -143,7 +145,8 @@ def _made(report: dict[str, Any], more: str = "") -> str:
         report["started_at"][:10],
         f"commit {report['git']}",
     ]
-    return f"<sub>`{report['command']}`: {', '.join(part for part in parts if part)}.</sub>"
+    said = ", ".join(part for part in parts if part)
+    return f"<sub>`{report['command']}`: {said}.</sub>"
 
 
 def main() -> None:
