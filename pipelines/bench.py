@@ -19,7 +19,7 @@ from features.store import OnlineStore
 from infra.clients import open_feast
 from infra.workspace import Workspace
 from models.bundle import Bundle, current, load, version_path
-from models.funnel import recommend, retrieve
+from models.funnel import recommend
 from models.index import exact_search
 from pipelines.run import serve_from, split_of
 from pipelines.steps import console
