@@ -110,8 +110,8 @@ class SqliteEventLog:
         if stored[0] != partitions:
             self._writer.close()
             raise ValueError(
-                f"the event log {path.name} has {stored[0]} partitions, the settings say {partitions}: "
-                "users would change partition and lose their order and state; set "
+                f"the event log {path.name} has {stored[0]} partitions, the settings say "
+                f"{partitions}: users would change partition and lose their order and state; set "
                 f"SHORTLIST_PARTITIONS={stored[0]}, or replay the log into a new one"
             )
         self._reader = _connect(path)
