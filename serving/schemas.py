@@ -170,4 +170,3 @@ class ProblemsOut(BaseModel):
     """The body of every 4xx and 5xx."""
 
     detail: list[Problem]
-
