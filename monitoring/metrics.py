@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, values
 from prometheus_client import generate_latest as _generate
+
+# Where Feast is imported first, it has switched the client to files that all registries of this
+# process share, for pre-forking servers of its own; our counts would run together.
+values.ValueClass = values.MutexValue
 
 STAGE_BUCKETS_S = (0.0002, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.5)
 """From a fifth of the fastest stage to far beyond the deadline, doubling."""

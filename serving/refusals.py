@@ -76,7 +76,7 @@ def field_of(location: tuple[int | str, ...]) -> str:
         names.pop(0)
     if not names or isinstance(names[0], int):
         return str(location[0]) if location else "body"
-    return _plain(".".join(map(str, names)))[:MAX_FIELD_LENGTH]
+    return _plain(".".join(map(str, names)))[:MAX_FIELD_LENGTH] or '""'  # a nameless field
 
 
 def _plain(text: str) -> str:

@@ -1,0 +1,103 @@
+"""The API as it really runs: uvicorn in a process of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+
+from tests.serving.conftest import Shop, until
+
+STARTUP_MAX_S = 15.0
+FORBIDDEN = ("torch", "pyspark", "mlflow", "evidently")
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def environment(shop: Shop, **more: str) -> dict[str, str]:
+    assert shop.settings.clock_start is not None
+    return {
+        **os.environ,
+        "SHORTLIST_HOME": str(shop.settings.home),
+        "SHORTLIST_DATASET": shop.settings.dataset,
+        "SHORTLIST_CLOCK": "simulated",
+        "SHORTLIST_CLOCK_START": shop.settings.clock_start.isoformat(),
+        "SHORTLIST_DEADLINE_MS": "1000",
+        "SHORTLIST_FEATURES_TIMEOUT_MS": "1000",
+        "OMP_NUM_THREADS": "1",
+        **more,
+    }
+
+
+@contextmanager
+def served(shop: Shop, *, ready: bool = True) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The address and the process; killed at the end if it still runs."""
+    port = free_port()
+    command = [
+        "uvicorn",
+        "serving.app:create_app",
+        "--factory",
+        "--port",
+        str(port),
+        "--no-access-log",
+    ]
+    child = subprocess.Popen([sys.executable, "-m", *command], env=environment(shop))
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: answers(f"{address}/{'readyz' if ready else 'healthz'}", child))
+        yield address, child
+    finally:
+        child.kill()
+        child.wait()
+
+
+def answers(url: str, child: subprocess.Popen[bytes]) -> bool:
+    assert child.poll() is None, "the API ended before it was ready"
+    try:
+        return httpx.get(url, timeout=1.0).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_importing_the_app_loads_no_training_library():
+    code = f"import sys, serving.app; print([m for m in {FORBIDDEN} if m in sys.modules])"
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"
+
+
+def test_the_api_is_ready_in_time_and_ends_cleanly_with_what_it_showed(shop):
+    started = time.monotonic()
+    with served(shop) as (address, child):
+        seconds = time.monotonic() - started
+        slate = httpx.post(f"{address}/v1/recommendations", json={"user_id": "ann"}, timeout=5.0)
+        assert slate.json()["rung"] == 0
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(timeout=15) in (0, -signal.SIGTERM)
+    shown = shop.logged("events")
+    assert [event["event_id"] for event in shown] == [
+        f"{slate.json()['request_id']}:{n}" for n in range(1, 11)
+    ]
+    assert seconds <= STARTUP_MAX_S
+
+
+def test_an_accepted_event_survives_kill_9(shop):
+    with served(shop, ready=False) as (address, child), httpx.Client(base_url=address) as client:
+        accepted = []
+        for n in range(25):
+            body = {"event_id": f"e{n}", "event_type": "click", "user_id": f"u{n}", "item_id": "i1"}
+            assert client.post("/v1/events", json=body).status_code == 202
+            accepted.append(f"e{n}")
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    assert sorted(event["event_id"] for event in shop.logged("events")) == sorted(accepted)
