@@ -45,7 +45,8 @@ def ndcg(judged: Judged) -> np.ndarray:
     K = judged.gain.shape[1]
     discount = 1.0 / np.log2(np.arange(K) + 2)
     ideal = np.concatenate([[0.0], np.cumsum(discount)])[np.minimum(judged.n_relevant, K)]
-    return judged.gain @ discount / ideal
+    gained: np.ndarray = judged.gain @ discount
+    return gained / ideal
 
 
 def precision(judged: Judged) -> np.ndarray:
@@ -64,7 +65,7 @@ def hit(judged: Judged) -> np.ndarray:
 
 
 def average_precision(judged: Judged) -> np.ndarray:
-    """(U,) mean over *all* relevant items of the precision at their place; 0 for those not listed."""
+    """(U,) mean over *all* relevant items of the precision at their place; unlisted ones give 0."""
     places = np.arange(1, judged.gain.shape[1] + 1)
     precision_at = np.cumsum(judged.gain, axis=1) / places  # (U, K)
     return (precision_at * judged.gain).sum(axis=1) / judged.n_relevant

@@ -16,7 +16,7 @@ from features.errors import ContractError
 
 DAY_US = 86_400_000_000
 SHORT = timedelta(days=5)
-"""Data that spans less is cut to the microsecond: rounding to midnight could leave one side empty."""
+"""Shorter data is cut to the microsecond: rounding to midnight could leave one side empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,8 @@ def train(
         losses.append(loss.item())
     per_epoch = max(1, len(targets) // settings.batch)
     means = [float(np.mean(losses[at : at + per_epoch])) for at in range(0, len(losses), per_epoch)]
-    return Trained(*_export(model), means)
+    vectors, tower = _export(model)
+    return Trained(vectors, tower, means)
 
 
 def _loss(
@@ -162,7 +163,7 @@ def _loss(
 
 
 def _batches(n: int, settings: TwoTowerSettings) -> list[Tensor]:
-    """Shuffled rows for all epochs, at most `max_steps` batches; a rest smaller than B is left out."""
+    """Shuffled rows for all epochs, at most `max_steps` batches; a rest below B is left out."""
     size = min(settings.batch, n)
     batches: list[Tensor] = []
     for _ in range(settings.epochs):

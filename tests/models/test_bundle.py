@@ -102,7 +102,9 @@ def test_the_list_of_files_here_is_complete(folder: Path) -> None:
 def test_a_truncated_file_is_refused_by_name(folder: Path, name: str) -> None:
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[:-1])
-    with pytest.raises(ContractError, match=rf"{name}: {len(content) - 1} bytes.*expects {len(content)}"):
+    with pytest.raises(
+        ContractError, match=rf"{name}: {len(content) - 1} bytes.*expects {len(content)}"
+    ):
         load(folder)
 
 
@@ -161,7 +163,9 @@ def test_features_in_another_order_are_refused(folder: Path) -> None:
     stored = json.loads((folder / "features.json").read_text())
     stored["features"][2], stored["features"][3] = stored["features"][3], stored["features"][2]
     forge(folder, "features.json", json.dumps(stored).encode())
-    with pytest.raises(ContractError, match=r"features.json: column 3 is .*made for other features"):
+    with pytest.raises(
+        ContractError, match=r"features.json: column 3 is .*made for other features"
+    ):
         load(folder)
 
 

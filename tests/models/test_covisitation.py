@@ -17,7 +17,9 @@ def test_scores_are_shrunk_cosines_of_user_sets(monkeypatch: pytest.MonkeyPatch)
     cosine = cosine_similarity(table.T)
     for item in range(7):
         known = got.ix[item] >= 0
-        np.testing.assert_allclose(got.score[item][known], cosine[item, got.ix[item][known]], rtol=1e-5)
+        np.testing.assert_allclose(
+            got.score[item][known], cosine[item, got.ix[item][known]], rtol=1e-5
+        )
         assert item not in got.ix[item]
         assert (np.diff(got.score[item]) <= 0).all()
     assert SHRINKAGE > 0

@@ -20,11 +20,11 @@ def rows(seed: int = 1, groups: int = 60, size: int = 15) -> tuple[np.ndarray, .
     return features, labels.ravel(), np.full(groups, size)
 
 
-SMALL = RankerSettings(trees=20, leaves=7, min_rows_in_leaf=5)
+SMALL = RankerSettings(trees=40, leaves=7, min_rows_in_leaf=5, feature_share=1.0)
 
 
 def test_what_was_wanted_is_ranked_first_on_new_groups() -> None:
-    trained = ranker.fit(*rows(), seed=1, settings=SMALL)
+    trained = ranker.fit(*rows(groups=300), seed=1, settings=SMALL)
     features, labels, _ = rows(seed=2)
     first = trained.score(features).reshape(60, 15).argmax(axis=1)
     assert (labels.reshape(60, 15)[np.arange(60), first] == 1).mean() > 0.8
@@ -49,7 +49,9 @@ def test_other_columns_are_refused() -> None:
     swapped = text.replace(
         "account_age_days purchase_frequency_90d", "purchase_frequency_90d account_age_days"
     )
-    with pytest.raises(ContractError, match=r"ranker.txt: trained on .*first difference.*train again"):
+    with pytest.raises(
+        ContractError, match=r"ranker.txt: trained on .*first difference.*train again"
+    ):
         Ranker.from_text(swapped)
 
 

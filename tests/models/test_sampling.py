@@ -13,7 +13,9 @@ EVENTS = st.lists(
 def test_a_history_is_what_the_same_user_took_strictly_earlier(
     events: list[tuple[int, int, int]],
 ) -> None:
-    table = np.array(sorted(events, key=lambda e: (e[0], e[2], e[1])), dtype=np.int64).reshape(-1, 3)
+    table = np.array(sorted(events, key=lambda e: (e[0], e[2], e[1])), dtype=np.int64).reshape(
+        -1, 3
+    )
     user_ix, item_ix, event_at = table.T
     shuffled = np.random.default_rng(0).permutation(len(table))
     targets, before = histories(user_ix[shuffled], item_ix[shuffled], event_at[shuffled], length=4)

@@ -16,9 +16,13 @@ def blank(n_items: int) -> ItemContent:
     return ItemContent(unknown, unknown, np.full(n_items, np.nan))
 
 
-def fit(world: Played, content: ItemContent | None = None, seed: int = 1, **changes: object) -> Trained:
+def fit(
+    world: Played, content: ItemContent | None = None, seed: int = 1, **changes: object
+) -> Trained:
     targets, before = histories(world.user_ix, world.item_ix, world.event_at, 10)
-    settings = TwoTowerSettings(**{"batch": 64, "uniform": 16, "history": 10, "epochs": 20, **changes})
+    settings = TwoTowerSettings(
+        **{"batch": 64, "uniform": 16, "history": 10, "epochs": 20, **changes}
+    )
     return train(targets, before, content or blank(world.n_items), seed, settings)
 
 
@@ -55,7 +59,12 @@ def test_without_log_q_the_popularity_trap_snaps() -> None:
     def place_of_the_hit(use_log_q: bool) -> float:
         trained = fit(world, uniform=0, epochs=12, use_log_q=use_log_q)
         return float(
-            np.mean([np.flatnonzero(order(trained, history_of(world, u)[:10]) == 0)[0] for u in range(20)])
+            np.mean(
+                [
+                    np.flatnonzero(order(trained, history_of(world, u)[:10]) == 0)[0]
+                    for u in range(20)
+                ]
+            )
         )
 
     assert place_of_the_hit(use_log_q=True) < 1

@@ -69,5 +69,7 @@ def test_layers_of_another_width_are_refused() -> None:
         one.out_weight,
         one.out_bias,
     )
-    with pytest.raises(ContractError, match=r"expected \(6, 10\) and \(5, 6\) for embeddings of width 5"):
+    with pytest.raises(
+        ContractError, match=r"expected \(6, 10\) and \(5, 6\) for embeddings of width 5"
+    ):
         UserTower.from_bytes(wrong.to_bytes(), "x.safetensors")

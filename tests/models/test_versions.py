@@ -91,7 +91,7 @@ def test_rollback_goes_back_and_twice_is_forth_again(
 ) -> None:
     one, two = (publish(folder, tmp_path) for folder in staged)
     point_to(tmp_path, one)
-    with pytest.raises(ContractError, match="no earlier bundle is known.*publish a second bundle"):
+    with pytest.raises(ContractError, match=r"no earlier bundle is known.*publish a second bundle"):
         rollback(tmp_path)
     point_to(tmp_path, two)
     point_to(tmp_path, two)  # pointing twice must not forget what was before
@@ -105,9 +105,7 @@ def test_a_bundle_id_is_never_a_path(tmp_path: Path, name: str) -> None:
         point_to(tmp_path, name)
 
 
-def test_an_unknown_version_lists_the_known_ones(
-    tmp_path: Path, staged: tuple[Path, Path]
-) -> None:
+def test_an_unknown_version_lists_the_known_ones(tmp_path: Path, staged: tuple[Path, Path]) -> None:
     known = publish(staged[0], tmp_path)
     with pytest.raises(ContractError, match=rf"no such bundle; published are \['{known}'\]"):
         point_to(tmp_path, "0" * 16)
