@@ -17,7 +17,7 @@ class RecommenderError(Exception):
 
 
 class ContractError(RecommenderError):
-    """Data, a file or a setting does not fit its contract; the message names field, value and remedy."""
+    """Data, a file or a setting does not fit; the message names field, value and remedy."""
 
 
 class Unavailable(RecommenderError):

@@ -73,7 +73,7 @@ MAX_ID_LENGTH = 128
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """What the line must know about a data set besides its rows; stored as `dataset.json` in the lake."""
+    """What the line must know of a data set besides its rows: `dataset.json` in the lake."""
 
     name: str
     positive_types: tuple[str, ...] = POSITIVE_TYPES

@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     """Port the API listens on."""
 
     clock: Literal["real", "simulated"] = "real"
-    """simulated: time starts at `clock_start` and callers may move it on with the X-Simulated-Now header."""
+    """simulated: starts at `clock_start`, and callers move it on with X-Simulated-Now."""
 
     clock_start: datetime | None = None
     """Where a simulated clock starts (UTC)."""
@@ -61,4 +61,4 @@ class Settings(BaseSettings):
     """Share of requests whose exact features and scores are logged for monitoring."""
 
     partitions: int = Field(default=4, ge=1, le=256)
-    """Partitions of the event log, by murmur2(user_id); stored with the state, and a change needs a replay."""
+    """Partitions of the event log, by murmur2(user_id); stored with the state."""

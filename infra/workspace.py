@@ -20,7 +20,7 @@ class Workspace:
 
     @property
     def root(self) -> Path:
-        """Everything of this data set, except the world's truth, which lies elsewhere on purpose."""
+        """All of this data set, except the world's truth, which lies elsewhere on purpose."""
         return self.home / "datasets" / self.name
 
     @property
