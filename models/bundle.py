@@ -68,7 +68,7 @@ class Bundle:
     index: Index | None
     ranker: Ranker | None
     sample_users: list[str]
-    path: Path
+    path: Path | None  # None = made in memory, never published
     manifest: dict[str, Any]
 
     @property
@@ -90,12 +90,12 @@ def load(path: Path) -> Bundle:
     return of_parts(_parts(path, manifest), path, manifest)
 
 
-def of_parts(parts: Parts, path: Path, manifest: dict[str, Any]) -> Bundle:
+def of_parts(parts: Parts, path: Path | None, manifest: dict[str, Any]) -> Bundle:
     """Parts as a bundle in memory; training uses it for moments that are never published.
 
     Args:
         parts: checked arrays.
-        path: where they were read from.
+        path: where they were read from; None = nowhere.
         manifest: at least `id` and `absent`.
     """
     vectors = parts.item_vectors if parts.tower is not None else None
