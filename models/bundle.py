@@ -42,6 +42,7 @@ __all__ = [
     "Parts",
     "current",
     "load",
+    "of_parts",
     "point_to",
     "publish",
     "rollback",
@@ -67,7 +68,7 @@ class Bundle:
     index: Index | None
     ranker: Ranker | None
     sample_users: list[str]
-    path: Path
+    path: Path | None  # None = made in memory, never published
     manifest: dict[str, Any]
 
     @property
@@ -86,45 +87,67 @@ def load(path: Path) -> Bundle:
         ContractError: a file is missing, changed, a link, misshapen, or made for other features.
     """
     manifest = read_manifest(path)
-    names = manifest["files"]
-    vocabulary = _vocabulary(path, read_file(path, "features.json", manifest))
-    items = pd.read_parquet(io.BytesIO(read_file(path, "items.parquet", manifest)))
-    n = len(items)
-    daily = _array(path, "item_matrix.npy", manifest, (n, len(of_view("item_daily"))))
-    popular = _array(path, "popular.npy", manifest, (n,))
-    covisitation = item_vectors = tower = ranker = None
-    if "covisitation_ix.npy" in names:
-        ix = _array(path, "covisitation_ix.npy", manifest, (n, None))
-        covisitation = Neighbours(
-            ix, _array(path, "covisitation_score.npy", manifest, (n, ix.shape[1]))
-        )
-    if "item_vectors.npy" in names:
-        item_vectors = _array(path, "item_vectors.npy", manifest, (n, None))
-    if "user_tower.safetensors" in names:
-        tower = UserTower.from_bytes(
-            read_file(path, "user_tower.safetensors", manifest),
-            str(path / "user_tower.safetensors"),
-        )
-    if "ranker.txt" in names:
-        ranker = Ranker.from_text(
-            read_file(path, "ranker.txt", manifest).decode(), str(path / "ranker.txt")
-        )
-    info = manifest["info"]
+    return of_parts(_parts(path, manifest), path, manifest)
+
+
+def of_parts(parts: Parts, path: Path | None, manifest: dict[str, Any]) -> Bundle:
+    """Parts as a bundle in memory; training uses it for moments that are never published.
+
+    Args:
+        parts: checked arrays.
+        path: where they were read from; None = nowhere.
+        manifest: at least `id` and `absent`.
+    """
+    vectors = parts.item_vectors if parts.tower is not None else None
     return Bundle(
         id=manifest["id"],
-        info=DatasetInfo(**{**info, "positive_types": tuple(info["positive_types"])}),
-        catalogue=catalogue_of(items, daily, vocabulary),
-        titles=items["title"].to_numpy(dtype=str),
-        prices=items["price"].to_numpy(dtype=np.float64),
-        popular=popular,
-        covisitation=covisitation,
-        item_vectors=item_vectors,
-        tower=tower,
-        index=build(item_vectors) if item_vectors is not None and tower is not None else None,
-        ranker=ranker,
-        sample_users=json.loads(read_file(path, "sample_users.json", manifest)),
+        info=parts.info,
+        catalogue=catalogue_of(parts.items, parts.daily, parts.vocabulary),
+        titles=parts.items["title"].to_numpy(dtype=str),
+        prices=parts.items["price"].to_numpy(dtype=np.float64),
+        popular=parts.popular,
+        covisitation=parts.covisitation,
+        item_vectors=parts.item_vectors,
+        tower=parts.tower,
+        index=None if vectors is None else build(vectors),
+        ranker=parts.ranker,
+        sample_users=parts.sample_users or [],
         path=path,
         manifest=manifest,
+    )
+
+
+def _parts(path: Path, manifest: dict[str, Any]) -> Parts:
+    """Every part that the manifest names, parsed from the bytes that it describes."""
+    names, info = manifest["files"], manifest["info"]
+    items = pd.read_parquet(io.BytesIO(read_file(path, "items.parquet", manifest)))
+    n = len(items)
+    covisitation = vectors = tower = ranker = None
+    if "covisitation_ix.npy" in names:
+        ix = _array(path, "covisitation_ix.npy", manifest, (n, None))
+        score = _array(path, "covisitation_score.npy", manifest, ix.shape)
+        covisitation = Neighbours(ix, score)
+    if "item_vectors.npy" in names:
+        vectors = _array(path, "item_vectors.npy", manifest, (n, None))
+    if "user_tower.safetensors" in names:
+        content = read_file(path, "user_tower.safetensors", manifest)
+        tower = UserTower.from_bytes(content, str(path / "user_tower.safetensors"))
+    if "ranker.txt" in names:
+        text = read_file(path, "ranker.txt", manifest).decode()
+        ranker = Ranker.from_text(text, str(path / "ranker.txt"))
+    return Parts(
+        info=DatasetInfo(**{**info, "positive_types": tuple(info["positive_types"])}),
+        items=items,
+        vocabulary=_vocabulary(path, read_file(path, "features.json", manifest)),
+        daily=_array(path, "item_matrix.npy", manifest, (n, len(of_view("item_daily")))),
+        popular=_array(path, "popular.npy", manifest, (n,)),
+        as_of=manifest["as_of"],
+        trained_until=manifest["trained_until"],
+        covisitation=covisitation,
+        item_vectors=vectors,
+        tower=tower,
+        ranker=ranker,
+        sample_users=json.loads(read_file(path, "sample_users.json", manifest)),
     )
 
 

@@ -145,6 +145,26 @@ def retrieve(bundle: "Bundle", user: UserState, k: int = 0) -> Candidates:
     )
 
 
+def look_up(
+    bundle: "Bundle", user: UserState, item_ix: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Retrieval score (C,) and rr (C, S) that given items would have had: a logged slate's rows.
+
+    Args:
+        bundle: a loaded bundle.
+        user: aligned to `bundle.catalogue`.
+        item_ix: (C,) rows of the catalogue; the sources need not find them.
+    """
+    candidates = retrieve(bundle, user)
+    by_item = np.argsort(candidates.item_ix)
+    ordered = candidates.item_ix[by_item]
+    place = np.minimum(np.searchsorted(ordered, item_ix), len(ordered) - 1)
+    found = ordered[place] == item_ix
+    rr = np.where(found[:, None], candidates.rr[by_item[place]], 0.0).astype(np.float32)
+    vector = bundle.tower.encode(user.history_ix) if bundle.tower else None
+    return _cosine(bundle, vector, item_ix), rr
+
+
 def rank(
     bundle: "Bundle", user: UserState, context: Context, candidates: Candidates
 ) -> tuple[np.ndarray, np.ndarray]:

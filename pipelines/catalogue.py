@@ -44,8 +44,11 @@ def cap_categories(items: pd.DataFrame) -> pd.DataFrame:
     items["title"] = items["title"].fillna(items["item_id"])
     category = items["category"].fillna(OTHER)
     items["subcategory"] = items["subcategory"].fillna(category)
-    sizes = category[category != OTHER].value_counts().sort_index().sort_values(
-        ascending=False, kind="stable"
+    sizes = (
+        category[category != OTHER]
+        .value_counts()
+        .sort_index()
+        .sort_values(ascending=False, kind="stable")
     )
     if len(sizes) >= MAX_CATEGORIES:
         category = category.where(category.isin(sizes.index[: MAX_CATEGORIES - 1]), OTHER)

@@ -1,6 +1,6 @@
 """Small worlds whose right answer is known, and a tiny bundle that any test can load."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +90,68 @@ def shopper(bundle: Bundle, items: list[str], now_us: int = NOW_US) -> tuple[Use
     row.history_items.extend(items)
     row.history_at.extend(now_us - 60_000_000 * (place + 1) for place in range(len(items)))
     return user_state(row, bundle.catalogue), Context(now_us)
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """Positives of a world, with what its maker knows."""
+
+    user_ix: np.ndarray
+    item_ix: np.ndarray
+    event_at: np.ndarray  # µs
+    n_items: int
+    answer: np.ndarray  # (users,) the item that should come next
+
+
+def checkerboard(n_users: int = 60, n_items: int = 22, seed: int = 3) -> Played:
+    """Even users want even items, odd users odd ones, all but one: the only right answer."""
+    rng = np.random.default_rng(seed)
+    users, items, answer = [], [], []
+    for user in range(n_users):
+        wanted = rng.permutation(np.arange(user % 2, n_items, 2))
+        answer.append(wanted[0])
+        for _ in range(3):  # three rounds, so that every item is seen to follow every other
+            users.extend([user] * (len(wanted) - 1))
+            items.extend(rng.permutation(wanted[1:]))
+    return _played(users, items, n_items, answer)
+
+
+def two_tastes(n_users: int = 80, per_taste: int = 12, seed: int = 5) -> Played:
+    """Three groups of items; every user wants two of them."""
+    rng = np.random.default_rng(seed)
+    users, items, answer = [], [], []
+    for user in range(n_users):
+        left_out = user % 3
+        wanted = [ix for ix in range(3 * per_taste) if ix // per_taste != left_out]
+        for _ in range(4):
+            chosen = rng.choice(wanted, 10, replace=False)
+            users.extend([user] * len(chosen))
+            items.extend(chosen)
+        answer.append(left_out)  # the group that nobody should be shown
+    return _played(users, items, 3 * per_taste, answer)
+
+
+def popularity_trap(n_users: int = 120, n_items: int = 31, seed: int = 9) -> Played:
+    """Half of what anybody takes is item 0, so item 0 is the best answer for everybody.
+
+    The rest follows the checkerboard. In-batch negatives push item 0 down at each appearance: a
+    model that does not correct for that ranks it below every item of the user's own colour.
+    """
+    rng = np.random.default_rng(seed)
+    users, items = [], []
+    for user in range(n_users):
+        own = np.arange(1 + user % 2, n_items, 2)
+        taken = np.where(rng.random(24) < 0.5, 0, rng.choice(own, 24))
+        users.extend([user] * len(taken))
+        items.extend(taken)
+    return _played(users, items, n_items, [0] * n_users)
+
+
+def _played(users: list[int], items: list[int], n_items: int, answer: list[int]) -> Played:
+    at = NOW_US - 60_000_000 * np.arange(len(users), 0, -1)
+    return Played(np.array(users), np.array(items), at, n_items, np.array(answer))
+
+
+def history_of(world: Played, user: int) -> np.ndarray:
+    """What the user took, newest first."""
+    return world.item_ix[world.user_ix == user][::-1]

@@ -43,7 +43,10 @@ KNOWN_AS: dict[str, tuple[str, ...]] = {
 }
 """Our name (always tried first) -> other names for it, in any case of letters."""
 
-EVENT_COLUMNS = ("event_id", "event_type", "user_id", "item_id", "event_at", "session_id", "request_id", "position", "value", "context")  # fmt: skip
+EVENT_COLUMNS = (
+    "event_id", "event_type", "user_id", "item_id", "event_at",
+    "session_id", "request_id", "position", "value", "context",
+)  # fmt: skip
 ITEM_COLUMNS = ("item_id", "title", "category", "subcategory", "price", "created_at")
 USER_COLUMNS = ("user_id", "location", "created_at")
 
@@ -119,7 +122,9 @@ def _read(path: Path, separator: str | None, header: bool) -> Rows:
     except FileNotFoundError:
         raise ContractError(f"no file at {path}; expected CSV or Parquet") from None
     except OSError as error:  # a folder, no permission, a broken disk
-        raise ContractError(f"{path} cannot be read: {error.strerror}; check the path and its permissions") from error  # fmt: skip
+        raise ContractError(
+            f"{path} cannot be read: {error.strerror}; expected a file that you may open"
+        ) from error
     return _read_parquet(path) if is_parquet else read_text(path, separator, header)
 
 
@@ -196,12 +201,13 @@ def _entities(
     rows = _read(path, separator, header)
     if rows.cells.shape[1] == 1:  # another separator than the events'
         rows = _read(path, None, header)
-    if header or not list(rows.cells.columns)[:1] == ["1"]:
-        named = {**columns}.get(wanted[0], "")
-        names = set(rows.cells.columns)
-        table = _mapped(rows.cells, wanted, {wanted[0]: named} if named in names else {}, path)
+    names = list(rows.cells.columns)
+    if names[0] == "1":
+        positions = dict(zip(wanted, names, strict=False))
+        table = _mapped(rows.cells, tuple(positions), positions, path)
     else:
-        table = rows.cells.set_axis([*wanted, *map(str, range(99))][: rows.cells.shape[1]], axis=1)
+        named = columns.get(wanted[0], "")
+        table = _mapped(rows.cells, wanted, {wanted[0]: named} if named in names else {}, path)
     if wanted[0] not in table:
         raise ContractError(
             f"no column for {wanted[0]} in {path}; {_listed(rows.cells)}; rename one to {wanted[0]}"

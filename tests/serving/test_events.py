@@ -112,15 +112,16 @@ def test_a_log_that_fails_is_a_503_that_asks_to_send_again(door, log, monkeypatc
 
 
 def test_positives_teach_the_lower_rungs_and_other_events_do_not(door):
+    north = {"location": "north"}
     batch = EventsIn(
-        events=[event(event_id=f"e{n}", context={"location": "north"}) for n in range(40)]
-        + [
-            event(event_id=f"v{n}", event_type="view", item_id="i2", context={"location": "north"})
+        events=[
+            event(event_id=f"{kind}{n}", event_type=kind, item_id=item_id, context=north)
+            for kind, item_id in (("click", "i1"), ("view", "i2"))
             for n in range(40)
-        ]  # fmt: skip
+        ]
     )
     asyncio.run(door.accept(batch, NOW, None))
-    assert door._fallback.in_context.item_ids({"location": "north"}) == ["i1"]
+    assert door._fallback.in_context.item_ids(north) == ["i1"]
 
 
 def test_records_are_json_as_they_are(door, log):
