@@ -133,6 +133,9 @@ function slide(node, before) {
   node.animate(frames, { duration: 420, easing: "cubic-bezier(.2,.8,.2,1)" });
 }
 
+// Not randomUUID(): that exists only where the page is on this machine or behind TLS.
+const newId = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
 // --- a choice: store the event, then ask until the list has reacted
 
 const key = (items) => items.map((item) => item.item_id).join("\n");
@@ -144,7 +147,7 @@ async function choose(item, button) {
   try {
     const started = performance.now();
     await call("/v1/events", {
-      event_id: crypto.randomUUID(), event_type: state.eventType, user_id: userId,
+      event_id: newId(), event_type: state.eventType, user_id: userId,
       item_id: item.item_id, ...(state.eventType === "rating" && { value: 5 }),
     });
     note(`Event stored in ${Math.round(performance.now() - started)} ms: ${state.eventType} on ${item.title}`);
@@ -259,11 +262,17 @@ function close() {
   $("user").removeAttribute("aria-activedescendant");
 }
 
+// Enter without a marked line: the user typed in full, else the new user that the last line offers.
+function meant(options) {
+  const text = $("user").value.trim().toLowerCase();
+  return options[state.active] ?? options.find((user) => user.user_id.toLowerCase() === text) ?? options.at(-1);
+}
+
 function press(event) {
   const options = matching();
   if (event.key === "ArrowDown") state.active = Math.min(state.active + 1, options.length - 1);
   else if (event.key === "ArrowUp") state.active = Math.max(state.active - 1, 0);
-  else if (event.key === "Enter" && options.length) { become((options[state.active] ?? options.at(-1)).user_id); return; }
+  else if (event.key === "Enter" && options.length) { become(meant(options).user_id); return; }
   else if (event.key === "Escape") { $("user").value = state.userId ?? ""; close(); return; }
   else return;
   event.preventDefault();
