@@ -21,8 +21,8 @@ from models.funnel import POPULAR, Slate
 
 FULL, NO_RANKER, LAST_LIST, POPULAR_IN_CONTEXT, POPULAR_EVERYWHERE = range(5)
 
-USERS_KEPT = 10_000
-"""Users whose last list is kept; about 10 MB."""
+USERS_KEPT = 5_000
+"""Users whose last list is kept: five kilobytes each, 25 MB in all."""
 
 LIST_AGE_MAX = timedelta(hours=24)
 

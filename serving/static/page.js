@@ -200,15 +200,18 @@ function trail(title) {
 
 // --- the user picker
 
+function about(user) {
+  const likes = user.likes.length ? `Likes ${user.likes.join(" and ")}. ` : "";
+  return likes + (user.recent.length ? `Lately: ${user.recent.join(", ")}.` : "No recent choices.");
+}
+
 async function become(userId) {
   const turn = ++state.turn;
   state.userId = userId;
   $("user").value = userId;
   close();
   const known = state.users.find((user) => user.user_id === userId);
-  $("likes").textContent = !known ? "Nobody has seen this user before."
-    : known.likes.length ? `Likes ${known.likes.join(" and ")}.` : "Has a history; no daily features yet.";
-  if (known?.recent.length) $("likes").textContent += ` Lately: ${known.recent.join(", ")}.`;
+  $("likes").textContent = known ? about(known) : "Nobody has seen this user before.";
   $("trail").replaceChildren();
   $("trail-empty").hidden = false;
   $("changed").textContent = "";
@@ -240,7 +243,7 @@ function open() {
     option.role = "option";
     option.setAttribute("aria-selected", String(place === state.active));
     option.append(el("b", "", user.user_id));
-    option.append(el("small", "", user.isNew ? "a new user" : user.likes.join(" and ") || "no daily features yet"));
+    option.append(el("small", "", user.isNew ? "a new user" : about(user)));
     option.addEventListener("pointerdown", (event) => { event.preventDefault(); become(user.user_id); });
     return option;
   });

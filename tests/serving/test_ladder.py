@@ -114,12 +114,12 @@ def test_each_rung_answers_when_those_above_cannot(ladder, reader, bundle):
 def test_a_late_store_answers_in_time_from_a_lower_rung(ladder, reader, bundle):
     reader.hangs.clear()
     started = time.monotonic()
-    answer = ask(ladder, bundle, budget_ms=100)
-    assert time.monotonic() - started < 0.5
+    answer = ask(ladder, bundle, budget_ms=600)
+    assert time.monotonic() - started < 0.6
     assert (answer.rung, answer.degraded) == (4, ["features"])
     assert "no answer within" in answer.reasons[0]
     # Never more than half of what is left of the deadline, whatever the store's own limit is.
-    assert 20 < answer.timings_ms["features"] < 100
+    assert 200 < answer.timings_ms["features"] < 500
 
 
 def test_a_store_that_hangs_costs_later_requests_nothing(ladder, reader, bundle):
