@@ -5,7 +5,8 @@ from, or checked against, this table. A *view* is a group with one entity and on
 streaming features sit in separate views, so that a nightly materialize can never overwrite a
 fresher pushed value.
 
-Words used below. *Positive*: an event of one of the data set's positive types. *Row of day D*:
+Words used below. *Positive*: an event of one of the data set's positive types. *Act*: any event but
+an impression, which is ours and not the user's. *Row of day D*:
 covers [D - window, D) in UTC, is stamped D 00:00 and becomes known at D + BATCH_LAG.
 """
 
@@ -99,23 +100,23 @@ def _view(view: str, *rows: tuple[str, Dtype, str, float, int | None, str]) -> l
 FEATURES: tuple[Feature, ...] = (
     *_view(
         "user_daily",
-        ("account_age_days", "float", "days", 0.0, None, "since the account, or its first known event"),
+        ("account_age_days", "float", "days", 0.0, None, "since the account was made or its first event, the earlier one"),
         ("purchase_frequency_90d", "float", "per week", 0.0, 90, "purchases per week of known history, at least one week"),
         ("purchases_30d", "int", "events", 0.0, 30, "purchases"),
         ("positives_7d", "int", "events", 0.0, 7, "positives"),
         ("positives_30d", "int", "events", 0.0, 30, "positives"),
-        ("sessions_30d", "int", "sessions", 0.0, 30, "distinct sessions"),
-        ("session_minutes_mean_30d", "float", "minutes", 0.0, 30, "mean session duration, first to last event"),
-        ("active_days_30d", "int", "days", 0.0, 30, "distinct days with an event"),
-        ("user_click_rate_30d", "float", "probability", PRIOR_CLICKS / PRIOR_IMPRESSIONS, 30, "smoothed clicks per impression"),
-        ("price_mean_90d", "float", "currency", 0.0, 90, "mean price of positive items"),
+        ("sessions_30d", "int", "sessions", 0.0, 30, "distinct sessions with an act; acts without a session id belong together up to SESSION_GAP"),
+        ("session_minutes_mean_30d", "float", "minutes", 0.0, 30, "mean session duration, first to last act"),
+        ("active_days_30d", "int", "days", 0.0, 30, "distinct days with an act"),
+        ("user_click_rate_30d", "float", "probability", PRIOR_CLICKS / PRIOR_IMPRESSIONS, 30, "smoothed clicks per impression, never more clicks than impressions"),
+        ("price_mean_90d", "float", "currency", 0.0, 90, "mean known price of positive items; 0 = none known"),
         ("categories_90d", "int", "categories", 0.0, 90, "distinct categories among positives"),
         ("user_idle_days", "float", "days", NEVER_DAYS, 90, "since the last positive"),
     ),
     *_view(
         "item_daily",
-        ("item_price", "float", "currency", 0.0, None, "catalogue price"),
-        ("item_age_days", "float", "days", 0.0, None, "since launch, or the first known event"),
+        ("item_price", "float", "currency", 0.0, None, "catalogue price; 0 = not known"),
+        ("item_age_days", "float", "days", 0.0, None, "since launch or the first event, the earlier one"),
         ("item_rating_90d", "float", "stars", 0.0, 90, "mean rating; 0 = not rated"),
         ("item_ratings_90d", "int", "events", 0.0, 90, "ratings"),
         ("item_positives_1d", "int", "events", 0.0, 1, "positives"),
@@ -123,7 +124,7 @@ FEATURES: tuple[Feature, ...] = (
         ("item_positives_30d", "int", "events", 0.0, 30, "positives: popularity"),
         ("item_purchases_30d", "int", "events", 0.0, 30, "purchases"),
         ("item_users_30d", "int", "users", 0.0, 30, "distinct users with a positive"),
-        ("item_click_rate_30d", "float", "probability", PRIOR_CLICKS / PRIOR_IMPRESSIONS, 30, "smoothed clicks per impression"),
+        ("item_click_rate_30d", "float", "probability", PRIOR_CLICKS / PRIOR_IMPRESSIONS, 30, "smoothed clicks per impression, never more clicks than impressions"),
         ("item_trend_7d", "float", "ratio", 1.0, 30, "(positives per day of 7 d + 1) / (of 30 d + 1)"),
         ("item_idle_days", "float", "days", NEVER_DAYS, 90, "since the last positive"),
     ),
@@ -139,7 +140,7 @@ FEATURES: tuple[Feature, ...] = (
         ("session_events", "int", "events", 0.0, None, "events of the current session, impressions included"),
         ("session_positives", "int", "events", 0.0, None, "positives of the current session"),
         ("session_minutes", "float", "minutes", 0.0, None, "from the session's first to its last event"),
-        ("positives_24h", "int", "events", 0.0, 1, "positives of the 24 h up to the last event, among the history kept"),
+        ("positives_24h", "int", "events", 0.0, 1, "positives of the 24 h up to the last act, among the history kept"),
     ),
     *_view(
         "request",
@@ -148,7 +149,7 @@ FEATURES: tuple[Feature, ...] = (
         ("device", "category", "code", -1.0, None, "code in the bundle's vocabulary; -1 = unknown"),
         ("location", "category", "code", -1.0, None, "code in the bundle's vocabulary; -1 = unknown"),
         ("category", "category", "code", -1.0, None, "of the item; code in the bundle's vocabulary"),
-        ("idle_minutes", "float", "minutes", NEVER_DAYS * 1440, 90, "since the user's last event"),
+        ("idle_minutes", "float", "minutes", NEVER_DAYS * 1440, 90, "since the user's last act"),
         ("item_times_in_history", "int", "events", 0.0, None, "this item among the user's kept positives"),
         ("item_last_positive_days", "float", "days", NEVER_DAYS, 90, "since the user's last positive on this item"),
         ("subcategory_times_in_history", "int", "events", 0.0, None, "this item's subcategory among the kept positives"),
@@ -175,7 +176,7 @@ HISTORY_ITEMS, HISTORY_AT, LAST_EVENT_AT, VERSION = (
     "version",
 )
 """Columns of `user_stream` that are inputs of request features and of the user tower, not model columns:
-item ids (strings) and event times (µs since 1970), newest first; the last event's time (µs); the state's version."""
+item ids (strings) and event times (µs since 1970), newest first; the last act's time (µs); the state's version."""
 
 
 def of_view(view: str) -> tuple[Feature, ...]:

@@ -3,6 +3,6 @@
 In: feature rows and interaction arrays from features/.
 Out: candidates, scores, slates, metrics and the bundle that serving loads.
 May be imported by: monitoring, serving, pipelines. Imports features only.
-Read: split, metrics, popularity, covisitation, losses, two_tower, user_tower, index, ranker,
-funnel, rerank, bundle.
+Read: split, metrics, popularity, covisitation, losses, sampling, two_tower, user_tower, index,
+ranker, rerank, funnel, manifest, staging, bundle, versions.
 """

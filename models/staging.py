@@ -1,0 +1,114 @@
+"""Writing a bundle folder: the parts that training made, as files, with their manifest.
+
+A staged folder is private to the pipeline; `versions.publish` copies it to where readers look.
+"""
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from features.definitions import FEATURES
+from features.schema import DatasetInfo
+from models.covisitation import Neighbours
+from models.manifest import FORMAT, MANIFEST, bundle_id, digest
+from models.ranker import Ranker
+from models.user_tower import UserTower
+
+ITEM_COLUMNS = ["item_id", "title", "category", "subcategory", "price"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What goes into a bundle; the parts that may be None are named with a reason in `absent`."""
+
+    info: DatasetInfo
+    items: pd.DataFrame  # ITEM_COLUMNS, one row per item, row = item_ix
+    vocabulary: dict[str, tuple[str, ...]]  # "category", "device", "location"
+    daily: np.ndarray  # (N, Fi)
+    popular: np.ndarray  # (N,)
+    as_of: str  # ISO time: what the catalogue, popularity and neighbours know
+    trained_until: str  # ISO time: what the towers and the ranker know
+    covisitation: Neighbours | None = None
+    item_vectors: np.ndarray | None = None  # (N, D)
+    tower: UserTower | None = None
+    ranker: Ranker | None = None
+    absent: dict[str, str] | None = None  # part -> why it is missing
+    metrics: dict[str, Any] | None = None
+    reference: pd.DataFrame | None = None
+    sample_users: list[str] | None = None
+
+
+def write(staging: Path, parts: Parts) -> dict[str, Any]:
+    """Write a bundle folder that `publish` accepts, and return its manifest.
+
+    Whatever was in `staging` before is replaced file by file; files that this bundle does not have
+    are removed, so that a staged folder never mixes two runs.
+    """
+    contents = _contents(parts)
+    staging.mkdir(parents=True, exist_ok=True)
+    for stale in staging.iterdir():
+        stale.unlink()
+    for name, content in contents.items():
+        (staging / name).write_bytes(content)
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "files": {name: digest(content) for name, content in contents.items()},
+        "info": {**asdict(parts.info), "positive_types": list(parts.info.positive_types)},
+        "as_of": parts.as_of,
+        "trained_until": parts.trained_until,
+        "items": len(parts.items),
+        "absent": parts.absent or {},
+        "metrics": parts.metrics or {},
+    }
+    manifest["id"] = bundle_id(manifest)
+    (staging / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+    return manifest
+
+
+def _contents(parts: Parts) -> dict[str, bytes]:
+    """File name -> bytes; the same parts give the same bytes."""
+    contents = {
+        "features.json": json.dumps(
+            {"features": feature_list(), "vocabulary": parts.vocabulary}, indent=1, sort_keys=True
+        ).encode(),
+        "items.parquet": _parquet(parts.items[ITEM_COLUMNS]),
+        "item_matrix.npy": _npy(parts.daily, np.float64),
+        "popular.npy": _npy(parts.popular, np.int64),
+        "sample_users.json": json.dumps(parts.sample_users or []).encode(),
+    }
+    if parts.covisitation is not None:
+        contents["covisitation_ix.npy"] = _npy(parts.covisitation.ix, np.int32)
+        contents["covisitation_score.npy"] = _npy(parts.covisitation.score, np.float32)
+    if parts.item_vectors is not None:
+        contents["item_vectors.npy"] = _npy(parts.item_vectors, np.float32)
+    if parts.tower is not None:
+        contents["user_tower.safetensors"] = parts.tower.to_bytes()
+    if parts.ranker is not None:
+        contents["ranker.txt"] = parts.ranker.text.encode()
+    if parts.reference is not None:
+        contents["reference.parquet"] = _parquet(parts.reference)
+    return contents
+
+
+def feature_list() -> list[dict[str, Any]]:
+    """The feature table as the bundle stores and checks it."""
+    return [
+        {"name": f.name, "dtype": f.dtype, "default": f.default, "view": f.view} for f in FEATURES
+    ]
+
+
+def _npy(array: np.ndarray, dtype: type) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array, dtype=dtype), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    return buffer.getvalue()

@@ -1,0 +1,78 @@
+"""The item and user tables of the lake: what is known, what is new, and who was only seen.
+
+A new row replaces the known one of the same id; ids that occur only in events get a bare row, so
+that every event has an item and a user to join with.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from features.schema import ITEMS, MAX_CATEGORIES, OTHER, USERS
+from pipelines import lake
+
+
+def update(folder: Path, events: pd.DataFrame, items: pd.DataFrame, users: pd.DataFrame) -> None:
+    """Bring `items.parquet` and `users.parquet` up to date.
+
+    Args:
+        folder: the lake.
+        events: accepted events; their ids must not stay unknown.
+        items: checked new rows, columns of `ITEMS` (any subset), perhaps none.
+        users: checked new rows, columns of `USERS` (any subset), perhaps none.
+    """
+    known_items = lake.read_items(folder) if (folder / "items.parquet").exists() else None
+    merged = cap_categories(_merged(known_items, items, events["item_id"], ITEMS))
+    lake.write_items(folder, table_of(merged, ITEMS))
+    known_users = lake.read_users(folder) if (folder / "users.parquet").exists() else None
+    merged = _merged(known_users, users, events["user_id"], USERS)
+    lake.write_users(folder, table_of(merged, USERS))
+
+
+def cap_categories(items: pd.DataFrame) -> pd.DataFrame:
+    """At most MAX_CATEGORIES categories, the largest by items; the finer one stays beside it.
+
+    Interview: Why cap the number of categories?
+        An online read fetches the user's rows for every category, and the ranker sees the code as
+        a feature: both need a bound that no upload can break. The cut categories keep their name
+        as `subcategory`, which is matched as text and needs no row per user.
+        Trade-off: users of many small categories share one "other" and look alike in it.
+        Shown by: tests/pipelines/test_catalogue.py::test_rare_categories_become_other_and_stay_as_subcategory
+    """
+    items = items.copy()
+    items["title"] = items["title"].fillna(items["item_id"])
+    category = items["category"].fillna(OTHER)
+    items["subcategory"] = items["subcategory"].fillna(category)
+    sizes = (
+        category[category != OTHER]
+        .value_counts()
+        .sort_index()
+        .sort_values(ascending=False, kind="stable")
+    )
+    if len(sizes) >= MAX_CATEGORIES:
+        category = category.where(category.isin(sizes.index[: MAX_CATEGORIES - 1]), OTHER)
+    items["category"] = category
+    return items
+
+
+def table_of(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    """An Arrow table in the schema's order; columns that the frame lacks are null."""
+    arrays = [
+        pa.array(frame[field.name], field.type, from_pandas=True)
+        if field.name in frame
+        else pa.nulls(len(frame), field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _merged(
+    known: pd.DataFrame | None, new: pd.DataFrame, seen: pd.Series, schema: pa.Schema
+) -> pd.DataFrame:
+    """New rows, then known ones, then bare ones; the first row of an id counts."""
+    bare = pd.DataFrame({schema.names[0]: seen.unique()})
+    layers = [frame for frame in (new, known, bare) if frame is not None and len(frame)]
+    tables = [table_of(frame, schema) for frame in layers]
+    merged: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+    return merged[~merged[schema.names[0]].duplicated()]

@@ -1,0 +1,112 @@
+"""Offline store -> online store: the newest batch rows, and a start for the stream's state.
+
+The stream worker starts a user from `state/seed.sqlite` when it has no state of its own; this step
+owns that file and writes nothing else of the worker's.
+"""
+
+import io
+import sqlite3
+from contextlib import closing, redirect_stdout
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from features.batch import AS_OF
+from features.definitions import BATCH_LAG, VERSION, VIEWS
+from features.request import microseconds
+from features.schema import TIMESTAMP
+from features.store import OnlineStore
+from infra.clients import open_feast
+from infra.workspace import Workspace
+from pipelines.stream_history import STATES
+
+from features.repo.views import feast_objects  # isort: skip  # imports Feast: after infra.clients
+
+SEED = "seed.sqlite"
+
+
+def materialize(workspace: Workspace, now: datetime) -> dict:
+    """Bring the online store up to `now`.
+
+    Args:
+        workspace: its offline store is read; its online store and state seed are written.
+        now: UTC. Nothing that became known later is written.
+
+    Returns:
+        rows: view -> entities written; seeded: users whose state the worker may start from.
+    """
+    store = open_feast(workspace)
+    apply_views(store, workspace.offline)
+    rows = {
+        view.name: _batch_view(store, workspace.offline, view.name, now)
+        for view in VIEWS.values()
+        if view.source == "batch"
+    }
+    rows["user_stream"] = _stream_rows(OnlineStore(store), workspace.offline, now)
+    return {"rows": rows, "seeded": _seed(workspace, now)}
+
+
+def apply_views(store: Any, offline: Path) -> None:
+    """Tell Feast's registry the views of the definition table; repeating it changes nothing."""
+    store.apply(feast_objects(offline))
+
+
+def _batch_view(store: Any, offline: Path, view: str, now: datetime) -> int:
+    """Write each entity's newest row known at `now`; Feast cuts by as_of, hence the lag."""
+    path = offline / f"{view}.parquet"
+    ttl = VIEWS[view].ttl
+    assert ttl is not None, f"{view} is a batch view and needs a TTL"
+    start, end = now - ttl, now - BATCH_LAG
+    if not path.exists():
+        return 0
+    with redirect_stdout(io.StringIO()):  # its progress is not ours
+        store.materialize(start_date=start, end_date=end, feature_views=[view])
+    inside = (pc.field(AS_OF) >= _scalar(start)) & (pc.field(AS_OF) <= _scalar(end))
+    keys = pq.read_table(path, columns=list(VIEWS[view].entity), filters=inside)
+    return keys.group_by(keys.column_names).aggregate([]).num_rows
+
+
+def _stream_rows(online: OnlineStore, offline: Path, now: datetime) -> int:
+    """Push each user's last row known at `now`; what the worker pushed since stays."""
+    path = offline / "user_stream.parquet"
+    if not path.exists():
+        return 0
+    until = pc.field(VERSION) <= microseconds(now)
+    frame: pd.DataFrame = pq.read_table(path, filters=until).to_pandas()
+    last = frame.sort_values(VERSION).drop_duplicates("user_id", keep="last")
+    return sum(
+        online.push_user_stream(last.iloc[start : start + ROWS_PER_PUSH])
+        for start in range(0, len(last), ROWS_PER_PUSH)
+    )
+
+
+ROWS_PER_PUSH = 500
+"""The store's write lock is held for one push; the worker waits for no more than this."""
+
+
+def _seed(workspace: Workspace, now: datetime) -> int:
+    """Replace the seed by the fold's last states; states that reach past `now` are left out."""
+    path = workspace.offline / f"{STATES}.parquet"
+    if not path.exists():
+        return 0
+    states = pq.read_table(path, filters=pc.field(VERSION) <= microseconds(now))
+    rows = zip(states["user_id"].to_pylist(), states["state"].to_pylist(), strict=True)
+    workspace.state.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(workspace.state / SEED, timeout=30)) as connection, connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(SEED_TABLE)
+        connection.execute("DELETE FROM states")
+        connection.executemany("INSERT INTO states VALUES (?, ?)", rows)
+    return states.num_rows
+
+
+SEED_TABLE = "CREATE TABLE IF NOT EXISTS states (user_id TEXT PRIMARY KEY, state TEXT NOT NULL)"
+
+
+def _scalar(moment: datetime) -> pa.Scalar:
+    return pa.scalar(moment, TIMESTAMP)

@@ -1,0 +1,183 @@
+"""What the ranker learns from: features as known at a moment, labels from what came after it.
+
+Where slates were logged, a query is a slate as it was shown, with its places; a shown item is
+wanted if the user chose it from that very slate. Elsewhere, a query is a user at a moment: the
+candidates are what the funnel would have retrieved then, and wanted is what the user took later.
+
+Throughout: R is the rows of all queries, C the items of one query, F features.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from features.definitions import BATCH_LAG
+from features.point_in_time import item_matrix, user_rows
+from features.request import UserRow, assemble, context_of, user_state
+from models.bundle import Bundle, of_parts
+from models.funnel import look_up, retrieve
+from models.split import Split
+from pipelines.lake import read_events
+from pipelines.past import Past
+from pipelines.retrieval import Retrieval
+
+MOMENTS = 8
+"""Moments between `ranker_from` and `test_from` at which every user is asked about. Weekly ones
+(eight on a year of purchases) beat a single one clearly, and twice as many added nothing."""
+
+TICK = timedelta(microseconds=1)
+"""What became known at a moment is known just after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One ranking problem."""
+
+    user_id: str
+    event_at: datetime  # UTC; features are from before it, labels from it on
+    known_at: datetime  # the moment of the bundle that would have answered; never later
+    wanted: frozenset[str]
+    context: dict[str, str] = field(default_factory=dict)
+    shown: tuple[str, ...] | None = None  # the logged slate, best place first; None = ask the funnel
+    places: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of all queries that can teach an order: something wanted, and something not."""
+
+    features: np.ndarray  # (R, F) float32
+    labels: np.ndarray  # (R,) int8
+    group_sizes: np.ndarray  # one per query kept
+
+
+def slate_queries(lake: Any, past: Past, split: Split, limit: int, seed: int) -> list[Query]:
+    """Logged slates of [ranker_from, test_from), at most `limit` of them."""
+    columns = ["event_type", "request_id", "user_id", "item_id", "position", "event_at", "context"]
+    events = read_events(lake, split.ranker_from, split.test_from, columns=columns)
+    events = events[events["request_id"].notna()]
+    shown = events[events["event_type"] == "impression"].sort_values(["request_id", "position"])
+    chosen = events[events["event_type"].isin(past.info.positive_types)]
+    wanted = chosen.groupby("request_id")["item_id"].agg(frozenset)
+    requests = _sample(shown["request_id"].unique(), limit, seed)
+    queries = []
+    for request_id, slate in shown[shown["request_id"].isin(requests)].groupby("request_id"):
+        first = slate.iloc[0]
+        moment = slate["event_at"].min().to_pydatetime().astimezone(UTC)
+        queries.append(
+            Query(
+                user_id=first["user_id"],
+                event_at=moment,
+                known_at=nightly(moment),
+                wanted=wanted.get(request_id, frozenset()),
+                context=json.loads(first["context"] or "{}"),
+                shown=tuple(slate["item_id"]),
+                places=tuple(slate["position"].fillna(0).astype(int)),
+            )
+        )
+    return queries
+
+
+def moment_queries(past: Past, split: Split, limit: int, seed: int) -> list[Query]:
+    """Users at MOMENTS evenly spaced moments; wanted is all they took from then to `test_from`.
+
+    Interview: You only have purchases. What are the negatives of your ranker?
+        The candidates that the funnel itself would have retrieved at that moment and that the
+        user then did not take: the very choice the ranker faces when serving. Random items of the
+        catalogue would be told apart by popularity alone.
+        Trade-off: a positive that retrieval misses teaches nothing; adding it by hand would teach
+        that items without any retrieval rank are good.
+        Shown by: tests/pipelines/test_ranker_rows.py::test_candidates_are_what_the_funnel_retrieves
+    """
+    step = (split.test_from - split.ranker_from) / (MOMENTS + 1)
+    queries = []
+    for place in range(MOMENTS):
+        moment = split.ranker_from + place * step
+        before = past.before(moment)["user_id"].unique()
+        after = past.between(moment, split.test_from)
+        wanted = after[after["user_id"].isin(before)].groupby("user_id")["item_id"].agg(frozenset)
+        queries += [Query(user, moment, moment, items) for user, items in wanted.items()]
+    kept = _sample(np.arange(len(queries)), limit, seed)
+    return [queries[place] for place in kept]
+
+
+def build_rows(past: Past, store: Any, retrieval: Retrieval | None, queries: Sequence[Query]) -> Rows:
+    """Features and labels of the queries that can teach an order."""
+    bundles = bundles_at(past, store, retrieval, [query.known_at for query in queries])
+    features, labels, sizes = [], [], []
+    for query, row in zip(queries, user_rows_of(past, store, queries), strict=True):
+        ids, rows = query_rows(bundles[query.known_at], query, row)
+        wanted = np.isin(ids, list(query.wanted))
+        if wanted.any() and not wanted.all():
+            features.append(rows)
+            labels.append(wanted.astype(np.int8))
+            sizes.append(len(rows))
+    if not sizes:
+        return Rows(np.empty((0, 0), np.float32), np.empty(0, np.int8), np.empty(0, np.int64))
+    return Rows(np.vstack(features), np.concatenate(labels), np.array(sizes))
+
+
+def query_rows(bundle: Bundle, query: Query, row: UserRow) -> tuple[np.ndarray, np.ndarray]:
+    """Item ids (C,) and features (C, F) of one query, as the bundle of its time would have had them."""
+    catalogue = bundle.catalogue
+    user, context = user_state(row, catalogue), context_of(query.event_at, query.context, catalogue)
+    position = None
+    if query.shown is None:
+        candidates = retrieve(bundle, user)
+        item_ix = candidates.item_ix
+        score, rr = candidates.retrieval_score, candidates.rr
+    else:
+        all_ix = np.array([catalogue.index.get(item, -1) for item in query.shown], dtype=np.int64)
+        item_ix = all_ix[all_ix >= 0]  # an item launched since last night has no row yet
+        position = np.array(query.places)[all_ix >= 0]
+        score, rr = look_up(bundle, user, item_ix)
+    rows = assemble(user, catalogue, item_ix, context, score, rr, position)
+    return catalogue.item_ids[item_ix], rows
+
+
+def bundles_at(
+    past: Past, store: Any, retrieval: Retrieval | None, moments: Sequence[datetime]
+) -> dict[datetime, Bundle]:
+    """The bundle, without a ranker, that would have been published at each moment."""
+    distinct = sorted(set(moments))
+    if not distinct:
+        return {}
+    ids = past.ids(distinct[-1])  # the last moment knows most items
+    place = {item_id: ix for ix, item_id in enumerate(ids)}
+    daily = item_matrix(store, ids, distinct)
+    bundles = {}
+    for moment in distinct:
+        rows = [place[item_id] for item_id in past.ids(moment) if item_id in place]
+        parts = past.parts(moment, daily[moment][rows], retrieval)
+        bundles[moment] = of_parts(parts, path=None, manifest={"id": "training", "absent": {}})
+    return bundles
+
+
+def user_rows_of(past: Past, store: Any, queries: Sequence[Query]) -> list[UserRow]:
+    """What was known of each query's user just before it."""
+    asked = pd.DataFrame(
+        {
+            "user_id": [query.user_id for query in queries],
+            "event_at": pd.DatetimeIndex([query.event_at for query in queries], tz=UTC).as_unit("us"),
+        }
+    )
+    return user_rows(store, asked, past.vocabulary["category"])
+
+
+def nightly(moment: datetime) -> datetime:
+    """When the newest batch rows known at `moment` became known: last night."""
+    midnight = (moment - BATCH_LAG - TICK).replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight + BATCH_LAG + TICK
+
+
+def _sample(values: np.ndarray, limit: int, seed: int) -> np.ndarray:
+    """At most `limit` of the values, in their order."""
+    if len(values) <= limit:
+        return values
+    chosen = np.random.default_rng(seed).choice(len(values), limit, replace=False)
+    return values[np.sort(chosen)]

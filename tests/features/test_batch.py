@@ -1,0 +1,168 @@
+"""Batch features: by hand, against plain Python, and one engine against the other."""
+
+from datetime import timedelta
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from features.batch import rows_duckdb, rows_spark, schema_of
+from features.batch_sql import AGGREGATES, BATCH_VIEWS, DERIVED
+from features.definitions import BATCH_LAG, BATCH_WINDOW_DAYS, VIEWS, of_view
+from features.request import microseconds
+from features.streaming import fold
+from infra.spark import JAVA_NEEDED, java_version, open_spark
+from tests.features.plain_batch import PlainBatch
+from tests.features.small_lake import DAY, POSITIVE, event, item, random_lake, user, write_lake
+
+DAYS = [DAY.date(), DAY.date() - timedelta(days=1), DAY.date() - timedelta(days=40)]
+
+needs_java = pytest.mark.skipif(
+    (java_version() or 0) < JAVA_NEEDED, reason=f"Spark needs Java {JAVA_NEEDED} or newer"
+)
+
+
+def by_duckdb(lake, days=DAYS):
+    with duckdb.connect(config={"threads": 1}) as connection:
+        return rows_duckdb(connection, lake, days, POSITIVE)
+
+
+def as_of(table: pa.Table, day=DAY) -> dict:
+    """Rows of one day by entity, feature values only."""
+    names = set(table.column_names)
+    keys = [key for key in ("user_id", "item_id", "category") if key in names]
+    return {
+        tuple(row[key] for key in keys): {n: row[n] for n in names - {*keys, "as_of", "created_at"}}
+        for row in table.to_pylist()
+        if row["as_of"] == day
+    }
+
+
+def test_every_stored_feature_is_computed_and_no_other():
+    stored = {f.name for view in BATCH_VIEWS for f in of_view(view)}
+    assert set(AGGREGATES) | set(DERIVED) == stored
+    assert not set(AGGREGATES) & set(DERIVED)
+    for view in BATCH_VIEWS:
+        assert all((f.window_days or 0) <= BATCH_WINDOW_DAYS for f in of_view(view))
+
+
+def test_two_users_by_hand(tmp_path):
+    lake = write_lake(
+        tmp_path,
+        [
+            event("1", 0.5, "impression"),
+            event("2", 0.5, "click"),
+            event("3", 2.0, "purchase", item_id="b", session_id="s"),
+            event("4", 2.0 - 10 / 1440, "cart", item_id="b", session_id="s"),
+            event("5", 40.0, "rating", value=4.0),
+            event("6", 0.0, "purchase"),  # at 00:00 of the day itself: not part of it
+        ],
+        [item("a", price=10.0), item("b", "y", price=40.0)],
+        [user("u", days_before=42.0), user("new", days_before=3.0)],
+    )
+    rows = by_duckdb(lake)
+    users = as_of(rows["user_daily"])
+    assert users["u",] == {
+        "account_age_days": 42.0,
+        "purchase_frequency_90d": 1 / 6,  # one in 42 days = 6 weeks
+        "purchases_30d": 1,
+        "positives_7d": 3,
+        "positives_30d": 3,
+        "sessions_30d": 2,
+        "session_minutes_mean_30d": pytest.approx((0 + 10) / 2),
+        "active_days_30d": 2,
+        "user_click_rate_30d": (1 + 1) / (1 + 20),
+        "price_mean_90d": (10 + 40 + 40 + 10) / 4,
+        "categories_90d": 2,
+        "user_idle_days": 0.5,
+    }
+    assert users["new",]["account_age_days"] == 3.0
+    assert users["new",]["user_idle_days"] == 90.0
+    items = as_of(rows["item_daily"])
+    assert items["a",]["item_rating_90d"] == 4.0
+    assert items["b",]["item_trend_7d"] == pytest.approx((2 / 7 + 1) / (2 / 30 + 1))
+    assert as_of(rows["user_category_daily"]) == {
+        ("u", "x"): {
+            "category_positives_30d": 1,
+            "category_positives_90d": 2,
+            "category_share_90d": 2 / 4,
+            "category_idle_days": 0.5,
+        },
+        ("u", "y"): {
+            "category_positives_30d": 2,
+            "category_positives_90d": 2,
+            "category_share_90d": 2 / 4,
+            "category_idle_days": pytest.approx(2.0 - 10 / 1440),
+        },
+    }
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_values_equal_a_slow_reading_in_plain_python(tmp_path, seed):
+    events, items, users = random_lake(tmp_path, seed)
+    rows = by_duckdb(tmp_path)
+    for day in (DAY, DAY - timedelta(days=40)):
+        plain = PlainBatch(events, items, users, day, POSITIVE)
+        keys = {
+            "user_daily": [(f"u{number}",) for number in range(9)],
+            "item_daily": [(f"i{number}",) for number in range(12)],
+            "user_category_daily": [(f"u{n}", c) for n in range(9) for c in "xyz"],
+        }
+        for view, entities in keys.items():
+            got = as_of(rows[view], day)
+            expected = {key: getattr(plain, view)(*key) for key in entities}
+            expected = {key: values for key, values in expected.items() if values is not None}
+            assert set(got) == set(expected)
+            for key, values in expected.items():
+                assert got[key] == pytest.approx(values, rel=1e-9), (view, key, day)
+
+
+def test_a_row_is_stamped_with_its_day_and_known_after_the_lag(tmp_path):
+    random_lake(tmp_path)
+    for view, table in by_duckdb(tmp_path).items():
+        assert table.schema == schema_of(view)
+        as_ofs = set(table["as_of"].to_pylist())
+        assert as_ofs <= {DAY, DAY - timedelta(days=1), DAY - timedelta(days=40)}
+        for row in table.select(["as_of", "created_at"]).to_pylist():
+            assert row["created_at"] == row["as_of"] + BATCH_LAG
+        keys = table.select([*VIEWS[view].entity, "as_of"]).to_pandas()
+        assert not keys.duplicated().any()
+
+
+def test_events_after_the_day_change_nothing(tmp_path):
+    events, items, users = random_lake(tmp_path / "all")
+    write_lake(tmp_path / "past", [e for e in events if e["event_at"] < DAY], items, users)
+    for view, table in by_duckdb(tmp_path / "all").items():
+        assert table.equals(by_duckdb(tmp_path / "past")[view])
+
+
+def test_the_fold_and_the_batch_agree_at_midnight(tmp_path):
+    events, *_ = random_lake(tmp_path)
+    rows = as_of(by_duckdb(tmp_path)["user_daily"])
+    for (user_id,), batch in rows.items():
+        state = None
+        mine = [e for e in events if e["user_id"] == user_id and e["event_at"] < DAY]
+        for each in sorted(mine, key=lambda e: (e["event_at"], e["event_id"])):
+            at_us = microseconds(each["event_at"])
+            state, _ = fold(state, {**each, "event_at": at_us}, POSITIVE)
+        if state is None:
+            continue
+        since_us = microseconds(DAY - timedelta(days=7))
+        assert sum(at >= since_us for at in state["history_at"]) == batch["positives_7d"]
+        idle_days = (microseconds(DAY) - state["history_at"][0]) / 86_400e6
+        assert min(idle_days, 90.0) == pytest.approx(batch["user_idle_days"])
+
+
+@pytest.mark.spark
+@needs_java
+def test_spark_and_duckdb_agree_on_every_value(tmp_path):
+    random_lake(tmp_path / "it's a lake", seed=5)
+    expected = by_duckdb(tmp_path / "it's a lake")
+    with open_spark() as spark:
+        got = rows_spark(spark, tmp_path / "it's a lake", DAYS, POSITIVE)
+    assert set(got) == set(expected)
+    for view, table in expected.items():
+        assert len(table) > 10
+        assert got[view].schema == table.schema
+        pd.testing.assert_frame_equal(got[view].to_pandas(), table.to_pandas(), rtol=1e-12)
