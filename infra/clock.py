@@ -33,11 +33,13 @@ class SimulatedClock:
     def __call__(self) -> datetime:
         """Start, plus what passed since it was last set."""
         with self._lock:
-            return self._base + timedelta(seconds=time.monotonic() - self._since)
+            return self._now()
 
     def advance_to(self, moment: datetime) -> None:
         """Move on to `moment`; an earlier moment changes nothing."""
-        now = self()
-        if moment > now:
-            with self._lock:
+        with self._lock:
+            if moment > self._now():
                 self._base, self._since = moment.astimezone(UTC), time.monotonic()
+
+    def _now(self) -> datetime:
+        return self._base + timedelta(seconds=time.monotonic() - self._since)

@@ -91,7 +91,7 @@ def serve_forever(settings: Settings, workspace: Workspace, clock: str) -> None:
             f"[bold green]Serving[/] {workspace.name} at [bold]{address}[/]  (logs: {_log(workspace, '*')})"
         )
         console.print(
-            f"  page {address}/   API {address}/docs   metrics {address}/metrics   Ctrl-C stops"
+            f"  page {address}/   API {address}/openapi.json   metrics {address}/metrics   Ctrl-C stops"
         )
         wait_for_interrupt()
 
