@@ -38,7 +38,8 @@ def test_a_stray_quote_costs_no_other_line(read, tmp_path):
     assert len(pd.read_csv(io.StringIO(content), on_bad_lines="skip", engine="python")) <= 20
     path = tmp_path / "file.csv"
     columns = "{'user': 'VARCHAR', 'item': 'VARCHAR', 'time': 'VARCHAR'}"
-    query = f"FROM read_csv('{path}', columns={columns}, header=true, delim=',', quote='\"', store_rejects=true, auto_detect=false)"
+    options = "header=true, delim=',', quote='\"', store_rejects=true, auto_detect=false"
+    query = f"FROM read_csv('{path}', columns={columns}, {options})"
     assert len(duckdb.sql(query).fetchall()) == 20
 
 
