@@ -144,9 +144,7 @@ def _batches(log: Log, partition: int, offset: int) -> Iterator[Sequence[Record]
         offset = records[-1].offset + 1
 
 
-def _checked_entities(
-    workspace: Workspace, what: str, raw: pd.DataFrame | None
-) -> pd.DataFrame:
+def _checked_entities(workspace: Workspace, what: str, raw: pd.DataFrame | None) -> pd.DataFrame:
     """The good rows of the item or user table."""
     if raw is None or raw.empty:
         return pd.DataFrame()

@@ -7,13 +7,15 @@ has a worked example for each case.
 from collections.abc import Mapping
 from pathlib import Path
 
-import duckdb
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from features.errors import ContractError
 from features.schema import EVENT_TYPES, POSITIVE_TYPES, DatasetInfo
 from pipelines.loaders.tables import Tables
 from pipelines.loaders.text_rows import Rows, read_text
+from pipelines.parse import text
 
 FLAGS = {
     "user_id": "--user-column",
@@ -43,7 +45,10 @@ KNOWN_AS: dict[str, tuple[str, ...]] = {
 }
 """Our name (always tried first) -> other names for it, in any case of letters."""
 
-EVENT_COLUMNS = ("event_id", "event_type", "user_id", "item_id", "event_at", "session_id", "request_id", "position", "value", "context")  # fmt: skip
+EVENT_COLUMNS = (
+    "event_id", "event_type", "user_id", "item_id", "event_at",
+    "session_id", "request_id", "position", "value", "context",
+)  # fmt: skip
 ITEM_COLUMNS = ("item_id", "title", "category", "subcategory", "price", "created_at")
 USER_COLUMNS = ("user_id", "location", "created_at")
 
@@ -119,20 +124,21 @@ def _read(path: Path, separator: str | None, header: bool) -> Rows:
     except FileNotFoundError:
         raise ContractError(f"no file at {path}; expected CSV or Parquet") from None
     except OSError as error:  # a folder, no permission, a broken disk
-        raise ContractError(f"{path} cannot be read: {error.strerror}; check the path and its permissions") from error  # fmt: skip
+        raise ContractError(
+            f"{path} cannot be read: {error.strerror}; expected a file that you may open"
+        ) from error
     return _read_parquet(path) if is_parquet else read_text(path, separator, header)
 
 
 def _read_parquet(path: Path) -> Rows:
-    """Everything as text, so that one reading of ids, numbers and times serves both formats."""
     try:
-        with duckdb.connect(config={"TimeZone": "UTC"}) as connection:
-            cells = connection.execute(
-                "SELECT COLUMNS(*)::VARCHAR FROM read_parquet(?)", [str(path)]
-            ).df()
-    except duckdb.Error as error:
+        table = pq.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as error:
         raise ContractError(f"{path} is not a readable Parquet file: {error}") from error
-    cells = cells.astype(object).where(cells.notna(), None)
+    # Whole numbers stay whole where some are null: an id 7 must not become "7.0".
+    cells = table.to_pandas(integer_object_nulls=True)
+    coded = cells.select_dtypes("category").columns
+    cells = cells.astype(dict.fromkeys(coded, object))
     return Rows(cells, list(range(1, len(cells) + 1)), pd.DataFrame())
 
 
@@ -172,8 +178,7 @@ def _listed(cells: pd.DataFrame) -> str:
 def _types(table: pd.DataFrame, event_type: str) -> pd.Series:
     if "event_type" not in table:
         return pd.Series(event_type, table.index, dtype=object)
-    lowered = table["event_type"].str.lower()
-    return lowered.replace(TYPES_KNOWN_AS)
+    return text(table["event_type"]).str.lower().replace(TYPES_KNOWN_AS)
 
 
 def _positive_types(types: pd.Series) -> tuple[str, ...]:
@@ -196,12 +201,13 @@ def _entities(
     rows = _read(path, separator, header)
     if rows.cells.shape[1] == 1:  # another separator than the events'
         rows = _read(path, None, header)
-    if header or not list(rows.cells.columns)[:1] == ["1"]:
-        named = {**columns}.get(wanted[0], "")
-        names = set(rows.cells.columns)
-        table = _mapped(rows.cells, wanted, {wanted[0]: named} if named in names else {}, path)
+    names = list(rows.cells.columns)
+    if names[0] == "1":
+        positions = dict(zip(wanted, names, strict=False))
+        table = _mapped(rows.cells, tuple(positions), positions, path)
     else:
-        table = rows.cells.set_axis([*wanted, *map(str, range(99))][: rows.cells.shape[1]], axis=1)
+        named = columns.get(wanted[0], "")
+        table = _mapped(rows.cells, wanted, {wanted[0]: named} if named in names else {}, path)
     if wanted[0] not in table:
         raise ContractError(
             f"no column for {wanted[0]} in {path}; {_listed(rows.cells)}; rename one to {wanted[0]}"

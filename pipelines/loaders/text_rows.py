@@ -21,6 +21,9 @@ SEPARATORS = ("\t", "::", ";", "|", ",")
 
 SAMPLE_LINES = 200
 SAMPLE_BYTES = 65_536
+VALUE_LENGTH = 200
+"""Characters of a refused line kept in the quarantine file."""
+
 JOINED_LINES_MAX = 50
 """A quoted value may span this many lines; beyond it the quote is a stray one."""
 
@@ -80,7 +83,10 @@ def _lines(path: Path) -> list[str]:
         head = file.read(SAMPLE_BYTES)
     is_utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
     if head.startswith((b"PK\x03\x04", b"\x1f\x8b")):
-        raise ContractError(f"{path} is a ZIP, Excel or gzip file; expected CSV text or Parquet: unpack it, or save it as CSV")  # fmt: skip
+        raise ContractError(
+            f"{path} is a ZIP, Excel or gzip file; expected CSV text or Parquet: "
+            "unpack it, or save it as CSV"
+        )
     if b"\x00" in head and not is_utf16:
         raise ContractError(f"{path} is binary; expected CSV text or Parquet")
     encoding = "utf-16" if is_utf16 else "utf-8-sig"
@@ -100,15 +106,16 @@ def _rows(lines: list[str], start: int, separator: str, names: list[str]) -> Row
             while len(values) > len(names) and values[-1] == "":
                 values.pop()
             if fault := _fault(line, values, len(names)):
-                refused.append((at + 1, "line", line[:SAMPLE_LINES], fault))
+                refused.append((at + 1, "line", line[:VALUE_LENGTH], fault))
             else:
                 numbers.append(at + 1)
                 cells.append(values)
         at += taken
-    columns = zip(*cells, strict=True) if cells else [[] for _ in names]
-    table = {name: [_cell(value) for value in column] for name, column in zip(names, columns, strict=True)}  # fmt: skip
+    columns = list(zip(*cells, strict=True)) or [()] * len(names)
+    cleaned = ([_cell(value) for value in column] for column in columns)
+    table = pd.DataFrame(dict(zip(names, cleaned, strict=True)), dtype=object)
     unreadable = pd.DataFrame(refused, columns=["row", "column", "value", "reason"])
-    return Rows(pd.DataFrame(table, dtype=object), numbers, unreadable)
+    return Rows(table, numbers, unreadable)
 
 
 def _split(text: str, separator: str) -> list[str] | None:
@@ -116,8 +123,9 @@ def _split(text: str, separator: str) -> list[str] | None:
     if '"' not in text:
         return text.split(separator)
     single = separator if len(separator) == 1 else UNIT
+    lines = text.replace(separator, single).splitlines(keepends=True)
     try:
-        rows = list(csv.reader(text.replace(separator, single).splitlines(True), delimiter=single, strict=True))  # fmt: skip
+        rows = list(csv.reader(lines, delimiter=single, strict=True))
     except csv.Error:
         return None
     return [value.replace(single, separator) for value in rows[0]] if len(rows) == 1 else None

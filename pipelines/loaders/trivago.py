@@ -91,7 +91,9 @@ def _shown(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _columns(rows: pd.DataFrame) -> pd.DataFrame:
     context = '{"device": "' + rows["device"] + '", "location": "' + rows["platform"] + '"}'
-    return rows[["row", "user_id", "session_id"]].assign(event_at=rows["timestamp"], context=context)
+    return rows[["row", "user_id", "session_id"]].assign(
+        event_at=rows["timestamp"], context=context
+    )
 
 
 def _request_ids(rows: pd.DataFrame) -> pd.Series:
@@ -103,7 +105,8 @@ def _items(shown: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     touched = rows.loc[rows["reference"].str.fullmatch(r"\d+"), ["reference", "city"]]
     touched = touched.rename(columns={"reference": "item_id"})
     places = pd.concat([shown[["item_id", "city"]], touched])
-    city = places.groupby("item_id")["city"].agg(lambda cities: cities.value_counts().index[0])
+    counts = places.groupby(["item_id", "city"]).size().sort_values(ascending=False, kind="stable")
+    city = counts.reset_index("city").groupby(level=0)["city"].first()  # the most frequent
     price = pd.to_numeric(shown["price"]).groupby(shown["item_id"]).median()
     country = city.str.rsplit(", ", n=1).str[-1].fillna(OTHER)
     return pd.DataFrame(

@@ -1,0 +1,42 @@
+# The verbs of the project. `make` alone explains them; every verb does its own set-up first.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test check format bench docs clean
+BIN := .venv/bin
+ARGS ?=
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  then: .venv/bin/shortlist --help"
+
+setup:  ## make .venv from the locks (uv if it is there, else pip; TORCH=cpu|cuda)
+	@infra/setup.sh
+
+demo: setup  ## the whole line on a simulated shop: data to drift-triggered retraining, then the page
+	@$(BIN)/shortlist demo $(ARGS)
+
+serve: setup  ## the API and the page on loopback (after `make demo` or `shortlist run`)
+	@$(BIN)/shortlist serve $(ARGS)
+
+test: setup  ## all tests of the default run, on two processes
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q $(ARGS)
+
+check: setup  ## format, lint, types, import layers, generated pages
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m docs.collect --check
+
+format: setup  ## rewrite the code in the house format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: setup  ## stage times of the current bundle, fast way beside plain way
+	@$(BIN)/shortlist bench $(ARGS)
+
+docs: setup  ## regenerate docs/interview.md, the figures and the screenshot
+	@$(BIN)/python -m docs.collect
+	@$(BIN)/python -m docs.figures
+
+clean:  ## remove all state (var/) and caches; .venv stays
+	@rm -rf var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

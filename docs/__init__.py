@@ -1,0 +1,1 @@
+"""Pages, and the scripts that generate some of them. In: docstrings and reports. Out: Markdown."""

@@ -1,0 +1,166 @@
+"""Writes the measured figures into the pages, from var/reports/, and takes the page's screenshot.
+
+    make docs      (or: python -m docs.figures)
+
+A figure stands between `<!-- figure: NAME -->` and `<!-- end -->`; nobody edits between the marks.
+A report that is not there leaves its figures as they are, and is named. The screenshot is taken
+when a bundle of the world is there to be served.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from infra.settings import Settings
+from infra.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "tour.md", ROOT / "docs" / "data.md"]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+SCREENSHOT = ROOT / "docs" / "page.png"
+BLOCK = re.compile(r"(<!-- figure: ([a-z-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def models_table(report: dict[str, Any]) -> str:
+    """Model x nDCG@10 with interval, recall@10, coverage."""
+    metrics = report["metrics"]
+    rows = ["| model | nDCG@10 | 95 % interval | recall@10 | coverage |", "|---|---|---|---|---|"]
+    for model, value in metrics["ndcg_at_10"].items():
+        recall, coverage = (_mean(metrics[name][model]) for name in ("recall_at_10", "coverage"))
+        interval = f"{value['low']:.4f} … {value['high']:.4f}"
+        rows.append(
+            f"| {model} | {value['mean']:.4f} | {interval} | {recall:.4f} | {coverage:.3f} |"
+        )
+    return "\n".join([*rows, "", _made(report, f"{metrics['counts']['users']} test users")])
+
+
+def paired_table(report: dict[str, Any]) -> str:
+    """Full minus each baseline, paired by user."""
+    rows = [
+        "| nDCG@10, full minus … | difference | 95 % interval, paired by user |",
+        "|---|---|---|",
+    ]
+    for model, value in report["metrics"]["paired"].items():
+        rows.append(
+            f"| {model} | {value['mean']:+.4f} | {value['low']:+.4f} … {value['high']:+.4f} |"
+        )
+    return "\n".join([*rows, "", _made(report)])
+
+
+def lift_sentence(report: dict[str, Any]) -> str:
+    """The lift as users really reacted, and why it retrained."""
+    metrics = report["metrics"]
+    lift = metrics["lift_over_popular"]
+    return "\n".join(
+        [
+            f"**{lift['mean']:+.1%} clicks per slate over popularity** (95 % interval {lift['low']:+.1%} … "
+            f"{lift['high']:+.1%}, users split by salted hash, bootstrap by user; "
+            f"{lift['full_slates']} slates of the full line, {lift['popular_slates']} of popularity).",
+            "",
+            f"Day 1: {metrics['drift']['day_1']['decision']['because']}.",
+            f"Day 2: {metrics['drift']['day_2']['decision']['because']}.",
+            "",
+            _made(report),
+        ]
+    )
+
+
+def seconds_table(report: dict[str, Any]) -> str:
+    """Seconds by step."""
+    seconds = report["metrics"]["seconds_by_step"]
+    rows = [
+        "| step | seconds |",
+        "|---|---|",
+        *(f"| {name} | {value:.1f} |" for name, value in seconds.items()),
+    ]
+    return "\n".join([*rows, f"| **all** | **{report['seconds']:.0f}** |", "", _made(report)])
+
+
+FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    # name -> (report it is made from, how)
+    "demo-models": ("demo", models_table),
+    "demo-lift": ("demo", lift_sentence),
+    "demo-seconds": ("demo", seconds_table),
+    "completejourney-models": ("run-completejourney", models_table),
+    "completejourney-paired": ("run-completejourney", paired_table),
+}
+
+
+def write_figures(page: Path, reports: Path) -> list[str]:
+    """Fill the page's blocks; returns the names that were left alone, with the reason.
+
+    Raises:
+        KeyError: a block names a figure that nobody makes.
+    """
+    left: list[str] = []
+
+    def filled(block: re.Match[str]) -> str:
+        name = block.group(2)
+        source, make = FIGURES[name]
+        path = reports / f"{source}.json"
+        if not path.exists():
+            left.append(f"{name}: no {path.name}")
+            return block.group(0)
+        return f"{block.group(1)}{make(json.loads(path.read_text()))}\n{block.group(4)}"
+
+    page.write_text(BLOCK.sub(filled, page.read_text()))
+    return left
+
+
+def take_screenshot(settings: Settings, workspace: Workspace, path: Path) -> None:
+    """Serve the bundle, choose the first user, click one item, and keep the picture."""
+    from playwright.sync_api import sync_playwright
+
+    from pipelines.run import serve_from, split_of
+    from pipelines.serve import local_stack
+
+    with (
+        local_stack(settings, workspace, serve_from(split_of(workspace))) as address,
+        sync_playwright() as play,
+    ):
+        browser = play.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page(viewport={"width": 1180, "height": 900})
+        page.goto(address, wait_until="networkidle")
+        page.locator("#for-you .card").nth(2).click()
+        page.wait_for_timeout(2500)
+        page.screenshot(path=str(path))
+        browser.close()
+
+
+def _mean(value: Any) -> float:
+    return float(value["mean"] if isinstance(value, dict) else value)
+
+
+def _made(report: dict[str, Any], more: str = "") -> str:
+    machine = f"{report['machine']['cores']} cores, Python {report['machine']['python']}"
+    parts = [
+        more,
+        f"seed {report['seeds'][0]}",
+        machine,
+        report["started_at"][:10],
+        f"commit {report['git']}",
+    ]
+    said = ", ".join(part for part in parts if part)
+    return f"<sub>`{report['command']}`: {said}.</sub>"
+
+
+def main() -> None:
+    """Fill all pages, then take the screenshot."""
+    settings = Settings()
+    workspace = Workspace.of(settings)
+    for page in PAGES:
+        for left in write_figures(page, workspace.reports):
+            print(f"{page.name}: left as it was, {left}")
+    if (workspace.bundles / "current").exists():
+        take_screenshot(settings, workspace, SCREENSHOT)
+    else:
+        print("page.png: left as it was, no bundle of the world; run: make demo")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The local stack: the API and the stream worker as child processes, with health and a clean end."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import httpx
+
+from features.errors import ContractError, RecommenderError
+from infra.settings import Settings
+from infra.workspace import Workspace
+from models.bundle import current
+from pipelines.doctor import port_is_free
+from pipelines.run import serve_from, split_of
+from pipelines.steps import console
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 10.0
+
+
+@contextmanager
+def local_stack(
+    settings: Settings,
+    workspace: Workspace,
+    clock_start: datetime | None,
+    experiment: str | None = None,
+) -> Iterator[str]:
+    """Both processes up and the API ready; yields its address, and stops both at the end.
+
+    Args:
+        clock_start: where the served clock starts; None = this machine's time.
+        experiment: name of an A/B test of the full line against popularity.
+
+    Raises:
+        ContractError: no bundle to serve, or the port is taken.
+        RecommenderError: a process ended before it was ready; the end of its log is in the message.
+    """
+    if current(workspace.bundles) is None:
+        raise ContractError(
+            f"data set '{workspace.name}' has no bundle yet; make one with: "
+            f"shortlist run --dataset {workspace.name}"
+        )
+    if not port_is_free(settings.host, settings.port):
+        raise ContractError(
+            f"port {settings.port} on {settings.host} is taken; stop what listens there, "
+            "or choose another with --port or SHORTLIST_PORT"
+        )
+    environment = {
+        "SHORTLIST_HOME": str(workspace.home),
+        "SHORTLIST_DATASET": workspace.name,
+        "SHORTLIST_HOST": settings.host,
+        "SHORTLIST_PORT": str(settings.port),
+        "OMP_NUM_THREADS": "1",  # one request, one thread: two cores serve two requests
+    }
+    if clock_start is not None:
+        environment |= {
+            "SHORTLIST_CLOCK": "simulated",
+            "SHORTLIST_CLOCK_START": clock_start.isoformat(),
+        }
+    if experiment is not None:
+        environment["SHORTLIST_EXPERIMENT"] = experiment
+    address = f"http://{settings.host}:{settings.port}"
+    api = [
+        "uvicorn",
+        "serving.app:create_app",
+        "--factory",
+        "--host",
+        settings.host,
+        "--port",
+        str(settings.port),
+    ]
+    with ExitStack() as stack:
+        stack.enter_context(_child(workspace, "stream", ["pipelines.stream"], environment))
+        child = stack.enter_context(
+            _child(workspace, "api", [*api, "--no-access-log"], environment)
+        )
+        _wait_until_ready(address, child, _log(workspace, "api"))
+        yield address
+
+
+def serve_forever(settings: Settings, workspace: Workspace, clock: str) -> None:
+    """Serve until Ctrl-C."""
+    start = serve_from(split_of(workspace)) if clock == "data" else None
+    with local_stack(settings, workspace, start) as address:
+        console.print(
+            f"[bold green]Serving[/] {workspace.name} at [bold]{address}[/]  (logs: {_log(workspace, '*')})"
+        )
+        console.print(
+            f"  page {address}/   API {address}/docs   metrics {address}/metrics   Ctrl-C stops"
+        )
+        wait_for_interrupt()
+
+
+def wait_for_interrupt() -> None:
+    """Sleep until Ctrl-C."""
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        console.print("stopping")
+
+
+def _log(workspace: Workspace, name: str) -> Path:
+    return workspace.root / "logs" / f"{name}.log"
+
+
+@contextmanager
+def _child(
+    workspace: Workspace, name: str, arguments: list[str], environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """One process in a session of its own, so that Ctrl-C reaches us and we stop it in order."""
+    path = _log(workspace, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as out:
+        child = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            env={**os.environ, **environment}, stdout=out, stderr=out, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _wait_until_ready(address: str, child: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + READY_SECONDS
+    while time.monotonic() < until:
+        if child.poll() is not None:
+            break
+        try:
+            if httpx.get(f"{address}/readyz", timeout=1.0).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass  # not listening yet
+        time.sleep(0.1)
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    raise RecommenderError(
+        f"the API was not ready within {READY_SECONDS:.0f} s; the end of {log}:\n{tail}"
+    )

@@ -1,0 +1,63 @@
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from pipelines.cli import app, main
+
+COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
+
+
+def test_the_commands_of_the_line_are_there():
+    assert set(COMMANDS) >= {
+        "doctor", "run", "world", "ingest", "features", "train", "evaluate",
+        "promote", "rollback", "serve", "demo",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_teaches_with_an_example(command):
+    told = CliRunner().invoke(app, [command, "--help"], terminal_width=200)
+    assert told.exit_code == 0
+    assert f"shortlist {command}" in told.stdout.split("Example")[1]
+
+
+def test_help_does_not_wait_for_the_heavy_libraries():
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import pipelines.cli, sys; print(*sys.modules)"],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    assert not {"torch", "pyspark", "feast", "mlflow", "evidently", "lightgbm", "pandas"} & set(
+        loaded
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--name", "shop"], "needs both --name NAME and --events FILE"),
+        (["run", "--events", "x.csv"], "needs both --name NAME and --events FILE"),
+        (
+            ["ingest", "--dataset", "nothing"],
+            "no data set 'nothing'; there are world, completejourney",
+        ),
+        (["train", "--dataset", "../up"], "setting 'dataset' is '../up'"),
+        (
+            ["serve", "--dataset", "empty"],
+            "has no bundle yet; make one with: shortlist run --dataset empty",
+        ),
+        (["evaluate", "--dataset", "empty"], "empty"),
+    ],
+)
+def test_trouble_is_one_line_with_a_remedy_and_exit_code_2(
+    arguments, message, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.setenv("SHORTLIST_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["shortlist", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = " ".join(capsys.readouterr().err.split())
+    assert ended.value.code == 2
+    assert message in told
+    assert "Traceback" not in told

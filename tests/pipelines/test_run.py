@@ -1,0 +1,98 @@
+"""The line on a tiny world, once, and what it promises."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+
+import pandas as pd
+import pytest
+
+from infra.workspace import Workspace
+from models.bundle import current, load, version_path
+from models.split import Split
+from pipelines.run import feature_days, fresh_world, serve_from
+
+MODELS = {"random", "popular", "recent_popular", "own_history", "item_knn", "two_tower", "full"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A home in which `shortlist run` made everything, as a user would."""
+    home = tmp_path_factory.mktemp("home")
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "run",
+        "--scale",
+        "tiny",
+        "--engine",
+        "duckdb",
+    ]
+    environment = {**os.environ, "SHORTLIST_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    assert ended.returncode == 0, ended.stderr
+    return home
+
+
+def test_the_report_holds_every_model_with_its_interval(home):
+    metrics = json.loads((home / "reports" / "run-world.json").read_text())["metrics"]
+    assert set(metrics["ndcg_at_10"]) == MODELS
+    for model, value in metrics["ndcg_at_10"].items():
+        assert 0 <= value["low"] <= value["mean"] <= value["high"] <= 1, model
+    rows = metrics["rows"]
+    assert rows["read"] == rows["accepted"] + rows["quarantined"] > 0
+    assert metrics["ndcg_at_10"]["full"]["mean"] > metrics["ndcg_at_10"]["random"]["high"]
+
+
+def test_the_published_bundle_is_the_evaluated_one(home):
+    workspace = Workspace(home, "world")
+    bundle = load(version_path(workspace.bundles, current(workspace.bundles)))
+    report = json.loads((home / "reports" / "run-world.json").read_text())["metrics"]
+    assert bundle.id == report["bundle"]
+    assert bundle.absent == {}
+    reference = pd.read_parquet(bundle.path / "reference.parquet")
+    assert len(reference) > 100
+    assert "score" in reference
+
+
+def test_state_lies_under_home_only(home):
+    assert {path.name for path in home.iterdir()} <= {
+        "datasets",
+        "truth",
+        "reports",
+        "mlflow.db",
+        "mlflow",
+    }
+
+
+def test_the_ranker_is_trained_without_torch_in_the_process():
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import pipelines.train_ranker, pipelines.evaluate, sys; print(*sys.modules)"],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    assert "torch" not in loaded
+
+
+def test_a_new_world_never_mixes_with_the_old_one(tmp_path):
+    workspace = Workspace(tmp_path, "world")
+    _, first = fresh_world(workspace, "tiny", seed=1)
+    _, second = fresh_world(workspace, "tiny", seed=2)
+    assert second["rows"]["new"] == second["rows"]["accepted"]
+    assert first["rows"]["accepted"] != second["rows"]["accepted"]
+
+
+def test_serving_starts_when_the_first_batch_rows_after_the_data_are_known():
+    def split(*end):
+        return Split(
+            datetime(2026, 1, 5, tzinfo=UTC),
+            datetime(2026, 1, 8, tzinfo=UTC),
+            datetime(*end, tzinfo=UTC),
+        )
+
+    assert serve_from(split(2026, 1, 10, 17, 30)) == datetime(2026, 1, 11, 2, tzinfo=UTC)
+    assert serve_from(split(2026, 1, 10)) == datetime(2026, 1, 10, 2, tzinfo=UTC)
+    days = feature_days(split(2026, 1, 10))
+    assert (days[0], days[-1]) == (date(2026, 1, 4), date(2026, 1, 10))
