@@ -94,7 +94,7 @@ def _config(workspace: Workspace, online: str) -> RepoConfig:
         offline_store={"type": "duckdb"},
         online_store={"type": "sqlite", "path": online},
         materialization={
-            "pull_latest_features": True,  # else all rows of the range are written, in any order
+            "pull_latest_features": True,  # DuckDB picks them; else pandas sorts the whole range
             "online_write_batch_size": ROWS_PER_TRANSACTION,
         },
         entity_key_serialization_version=3,

@@ -133,22 +133,31 @@ def test_an_empty_push_writes_nothing(online):
     assert online.push_user_stream(frame) == 0
 
 
-def test_racing_writers_leave_the_newest_version(workspace):
-    at = microseconds(NOW)
+def test_of_two_racing_writers_the_newer_value_stays(workspace, monkeypatch):
+    """The older writer has looked at the store, and is overtaken before it writes."""
+    at, inside, go_on = microseconds(NOW), threading.Event(), threading.Event()
+    slow_store = open_feast(workspace)  # its own connection, as another process has
+    real_push = slow_store.push
 
-    def write(versions):
-        mine = OnlineStore(open_feast(workspace))  # its own connection, as another process has
-        for version in versions:
-            push(mine, "raced", version, [str(version)])
+    def slowly(*args):
+        inside.set()
+        go_on.wait(10)
+        real_push(*args)
 
-    order = np.random.default_rng(0).permutation(40) + at
-    threads = [threading.Thread(target=write, args=(order[part::2].tolist(),)) for part in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    monkeypatch.setattr(slow_store, "push", slowly)
+    writers = [
+        threading.Thread(target=push, args=(OnlineStore(slow_store), "raced", at, ["older"])),
+        threading.Thread(target=push, args=(OnlineStore(open_feast(workspace)), "raced", at + 1)),
+    ]
+    writers[0].start()
+    inside.wait(10)
+    writers[1].start()
+    writers[1].join(0.3)  # it waits for the lock; without one it would be done here
+    go_on.set()
+    for writer in writers:
+        writer.join(10)
     online = OnlineStore(open_feast(workspace))
-    assert online.read_user("raced", (), NOW).history_items == [str(at + 39)]
+    assert online.read_user("raced", (), NOW).history_at == [at + 1]
 
 
 def test_a_failed_push_releases_the_lock(workspace, monkeypatch):

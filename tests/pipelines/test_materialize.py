@@ -8,6 +8,7 @@ import time
 from contextlib import closing
 from datetime import timedelta
 
+import pyarrow.parquet as pq
 import pytest
 
 from features.definitions import BATCH_LAG, of_view
@@ -36,6 +37,16 @@ def test_a_row_that_is_not_known_yet_is_not_written(tmp_path):
     late = OnlineStore(open_feast(workspace)).read_user("u1", CATEGORIES, DAY)
     days = [row.values["account_age_days"] for row in (early, late)]
     assert days[1] - days[0] == pytest.approx(1.0)
+
+
+def test_the_newest_row_is_written_last_in_whatever_order_the_file_has_them(tmp_path):
+    workspace = built_workspace(tmp_path, online=False)
+    path = workspace.offline / "user_daily.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.sort_by([("as_of", "descending")]), path)
+    materialize(workspace, NOW)
+    got = OnlineStore(open_feast(workspace)).read_user("u1", (), NOW)
+    assert got.age_s["user_daily"] == 6 * 3600
 
 
 def test_what_the_worker_pushed_meanwhile_stays(tmp_path):
