@@ -33,5 +33,7 @@ def check_drift(
             f"shortlist run --dataset {workspace.name}"
         )
     reference = pd.read_parquet(workspace.bundles / "versions" / bundle_id / "reference.parquet")
-    drift = drift_report(reference, served_frame(log, since, until), workspace.monitoring)
+    drift = drift_report(
+        reference, served_frame(log, since, until, bundle_id), workspace.monitoring
+    )
     return {"bundle": bundle_id, "drift": drift, "decision": asdict(decide(drift))}

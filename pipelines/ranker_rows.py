@@ -43,7 +43,9 @@ class Query:
     known_at: datetime  # the moment of the bundle that would have answered; never later
     wanted: frozenset[str]
     context: dict[str, str] = field(default_factory=dict)
-    shown: tuple[str, ...] | None = None  # the logged slate, best place first; None = ask the funnel
+    shown: tuple[str, ...] | None = (
+        None  # the logged slate, best place first; None = ask the funnel
+    )
     places: tuple[int, ...] = ()
 
 
@@ -106,7 +108,9 @@ def moment_queries(past: Past, split: Split, limit: int, seed: int) -> list[Quer
     return [queries[place] for place in kept]
 
 
-def build_rows(past: Past, store: Any, retrieval: Retrieval | None, queries: Sequence[Query]) -> Rows:
+def build_rows(
+    past: Past, store: Any, retrieval: Retrieval | None, queries: Sequence[Query]
+) -> Rows:
     """Features and labels of the queries that can teach an order."""
     bundles = bundles_at(past, store, retrieval, [query.known_at for query in queries])
     features, labels, sizes = [], [], []
@@ -163,7 +167,9 @@ def user_rows_of(past: Past, store: Any, queries: Sequence[Query]) -> list[UserR
     asked = pd.DataFrame(
         {
             "user_id": [query.user_id for query in queries],
-            "event_at": pd.DatetimeIndex([query.event_at for query in queries], tz=UTC).as_unit("us"),
+            "event_at": pd.DatetimeIndex([query.event_at for query in queries], tz=UTC).as_unit(
+                "us"
+            ),
         }
     )
     return user_rows(store, asked, past.vocabulary["category"])
