@@ -57,7 +57,11 @@ def lift(
         vectorized=True,
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    result = {"mean": float(ratio(*rows)), "low": float(interval.low), "high": float(interval.high)}
+    result = {
+        "mean": float(ratio(rows[0], rows[1])),
+        "low": float(interval.low),
+        "high": float(interval.high),
+    }
     for arm, users in arms.items():
         result[f"{arm}_users"] = len(users)
         result[f"{arm}_slates"] = int(users[:, 1].sum())
@@ -67,8 +71,6 @@ def lift(
 
 def _per_slate(users: np.ndarray, rows: np.ndarray, axis: int) -> np.ndarray:
     """Clicks per slate of the users in `rows`, a resample along `axis`."""
-    drawn = users[
-        rows.astype(int)
-    ]  # (..., users, 2); the pair is last, so the axis counts from before it
+    drawn = users[rows.astype(int)]  # (..., users, 2), so `axis` counts from before the pair
     totals = drawn.sum(axis=axis - 1 if axis < 0 else axis)
     return totals[..., 0] / totals[..., 1]

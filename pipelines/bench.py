@@ -86,7 +86,7 @@ def _pairs(
     count = min(200, len(bundle.titles))
     items = rng.choice(len(bundle.titles), count, replace=False)
     ids = bundle.catalogue.item_ids[items].tolist()
-    pairs = {
+    pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         f"{count} items' features: matrix in the process, online store": (
             lambda: bundle.catalogue.daily[items],
             lambda: store.read_items(ids),

@@ -212,14 +212,16 @@ def run(
     steps = Steps()
     with report(workspace.reports, f"run-{workspace.name}", [seed]) as metrics:
         with steps.step("ingest", "validate, quarantine, lake") as done:
-            if name is None and dataset == "world":
-                _, ingested = fresh_world(workspace, scale.value, seed)
-            else:
-                tables = _public(settings, dataset) if name is None else own_tables(
+            if name is not None and events is not None:
+                tables = own_tables(
                     name, events, items, users, columns=columns, separator=separator,
                     header=not no_header, event_type=event_type, hide_seen=hide_seen,
                 )  # fmt: skip
                 ingested = ingest(workspace, tables, now=datetime.now(UTC))
+            elif dataset == "world":
+                _, ingested = fresh_world(workspace, scale.value, seed)
+            else:
+                ingested = ingest(workspace, _public(settings, dataset), now=datetime.now(UTC))
             done.append(rows_told(ingested))
         line = run_line(workspace, scale.value, seed, engine.value, steps)
         metrics.update(ingested)
