@@ -38,7 +38,9 @@ class Past:
 
     info: DatasetInfo
     items: pd.DataFrame  # (A,) ITEM_COLUMNS and created_us, by item_id
-    positives: pd.DataFrame  # user_id, item_id, event_us, user_ix, item_ix (row of `items`), by time
+    positives: (
+        pd.DataFrame
+    )  # user_id, item_id, event_us, user_ix, item_ix (row of `items`), by time
     first_us: np.ndarray  # (A,) first event of any type; NEVER_US = none
     vocabulary: dict[str, tuple[str, ...]]
 

@@ -43,7 +43,9 @@ class Query:
     known_at: datetime  # the moment of the bundle that would have answered; never later
     wanted: frozenset[str]
     context: dict[str, str] = field(default_factory=dict)
-    shown: tuple[str, ...] | None = None  # the logged slate, best place first; None = ask the funnel
+    shown: tuple[str, ...] | None = (
+        None  # the logged slate, best place first; None = ask the funnel
+    )
     places: tuple[int, ...] = ()
 
 
@@ -64,7 +66,7 @@ def slate_queries(lake: Any, past: Past, split: Split, limit: int, seed: int) ->
     shown = events[events["event_type"] == "impression"].sort_values(["request_id", "position"])
     chosen = events[events["event_type"].isin(past.info.positive_types)]
     wanted = chosen.groupby("request_id")["item_id"].agg(frozenset)
-    requests = _sample(shown["request_id"].unique(), limit, seed)
+    requests = sample(shown["request_id"].unique(), limit, seed)
     queries = []
     for request_id, slate in shown[shown["request_id"].isin(requests)].groupby("request_id"):
         first = slate.iloc[0]
@@ -102,11 +104,13 @@ def moment_queries(past: Past, split: Split, limit: int, seed: int) -> list[Quer
         after = past.between(moment, split.test_from)
         wanted = after[after["user_id"].isin(before)].groupby("user_id")["item_id"].agg(frozenset)
         queries += [Query(user, moment, moment, items) for user, items in wanted.items()]
-    kept = _sample(np.arange(len(queries)), limit, seed)
+    kept = sample(np.arange(len(queries)), limit, seed)
     return [queries[place] for place in kept]
 
 
-def build_rows(past: Past, store: Any, retrieval: Retrieval | None, queries: Sequence[Query]) -> Rows:
+def build_rows(
+    past: Past, store: Any, retrieval: Retrieval | None, queries: Sequence[Query]
+) -> Rows:
     """Features and labels of the queries that can teach an order."""
     bundles = bundles_at(past, store, retrieval, [query.known_at for query in queries])
     features, labels, sizes = [], [], []
@@ -163,7 +167,9 @@ def user_rows_of(past: Past, store: Any, queries: Sequence[Query]) -> list[UserR
     asked = pd.DataFrame(
         {
             "user_id": [query.user_id for query in queries],
-            "event_at": pd.DatetimeIndex([query.event_at for query in queries], tz=UTC).as_unit("us"),
+            "event_at": pd.DatetimeIndex([query.event_at for query in queries], tz=UTC).as_unit(
+                "us"
+            ),
         }
     )
     return user_rows(store, asked, past.vocabulary["category"])
@@ -175,7 +181,7 @@ def nightly(moment: datetime) -> datetime:
     return midnight + BATCH_LAG + TICK
 
 
-def _sample(values: np.ndarray, limit: int, seed: int) -> np.ndarray:
+def sample(values: np.ndarray, limit: int, seed: int) -> np.ndarray:
     """At most `limit` of the values, in their order."""
     if len(values) <= limit:
         return values

@@ -11,7 +11,6 @@ import time
 from dataclasses import replace
 from typing import Any
 
-
 from features.point_in_time import item_matrix
 from infra.clients import open_feast
 from infra.settings import Settings

@@ -105,7 +105,9 @@ def _progress(steps: Iterable[int], total: int) -> Iterable[int]:
 
 def main() -> None:
     """Command line of this step; prints the result as one line of JSON."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.train_retrieval", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.train_retrieval", description=__doc__
+    )
     parser.add_argument("--dataset", default="world")
     parser.add_argument("--scale", choices=list(EPOCHS), default="small")
     parser.add_argument("--seed", type=int, default=7)
