@@ -75,7 +75,9 @@ def users_asked(
     ]
 
 
-def _by_user(positives: pd.DataFrame, index: dict[str, int]) -> dict[str, tuple]:
+def _by_user(
+    positives: pd.DataFrame, index: dict[str, int]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """User -> (item_ix, µs) of the items that the catalogue knows, oldest first."""
     item_ix = positives["item_id"].map(index)
     known = positives[item_ix.notna()].assign(ix=item_ix.dropna().astype(np.int64))
