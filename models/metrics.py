@@ -45,8 +45,7 @@ def ndcg(judged: Judged) -> np.ndarray:
     K = judged.gain.shape[1]
     discount = 1.0 / np.log2(np.arange(K) + 2)
     ideal = np.concatenate([[0.0], np.cumsum(discount)])[np.minimum(judged.n_relevant, K)]
-    gained = np.asarray(judged.gain @ discount)
-    return gained / ideal
+    return np.asarray(judged.gain @ discount / ideal)
 
 
 def precision(judged: Judged) -> np.ndarray:

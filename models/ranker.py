@@ -22,7 +22,7 @@ class RankerSettings:
     leaves lost: a few thousand queries with a handful of positives each are soon learned by heart.
     """
 
-    objective: str = "binary"  # its score is a probability, which monitoring can read
+    objective: str = "binary"  # on logged slates its score is a probability
     trees: int = 100
     learning_rate: float = 0.05
     leaves: int = 15
@@ -104,6 +104,6 @@ def _parameters(settings: RankerSettings, seed: int) -> dict[str, object]:
         "seed": seed,
         "deterministic": True,  # with force_row_wise and a fixed number of threads: same bits
         "force_row_wise": True,
-        "num_threads": 2,
+        "num_threads": 1,  # two would spin against any neighbour on a small machine
         "verbosity": -1,
     }

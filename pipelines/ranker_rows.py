@@ -30,6 +30,10 @@ MOMENTS = 8
 """Moments between `ranker_from` and `test_from` at which every user is asked about. Weekly ones
 (eight on a year of purchases) beat a single one clearly, and twice as many added nothing."""
 
+NEGATIVES = 40
+"""Kept of each query's two hundred candidates. On real purchases the order came out no worse than
+with all of them, in a tenth of the time."""
+
 TICK = timedelta(microseconds=1)
 """What became known at a moment is known just after it."""
 
@@ -51,11 +55,11 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of all queries that can teach an order: something wanted, and something not."""
+    """Rows of all queries, those of one query together."""
 
     features: np.ndarray  # (R, F) float32
     labels: np.ndarray  # (R,) int8
-    group_sizes: np.ndarray  # one per query kept
+    group_sizes: np.ndarray  # one per query
 
 
 def slate_queries(lake: Any, past: Past, split: Split, limit: int, seed: int) -> list[Query]:
@@ -66,7 +70,7 @@ def slate_queries(lake: Any, past: Past, split: Split, limit: int, seed: int) ->
     shown = events[events["event_type"] == "impression"].sort_values(["request_id", "position"])
     chosen = events[events["event_type"].isin(past.info.positive_types)]
     wanted = chosen.groupby("request_id")["item_id"].agg(frozenset)
-    requests = _sample(shown["request_id"].unique(), limit, seed)
+    requests = sample(shown["request_id"].unique(), limit, seed)
     queries = []
     for request_id, slate in shown[shown["request_id"].isin(requests)].groupby("request_id"):
         first = slate.iloc[0]
@@ -103,21 +107,21 @@ def moment_queries(past: Past, split: Split, limit: int, seed: int) -> list[Quer
         before = past.before(moment)["user_id"].unique()
         after = past.between(moment, split.test_from)
         wanted = after[after["user_id"].isin(before)].groupby("user_id")["item_id"].agg(frozenset)
-        queries += [Query(user, moment, moment, items) for user, items in wanted.items()]
-    kept = _sample(np.arange(len(queries)), limit, seed)
+        queries += [Query(str(u), moment, moment, items) for u, items in wanted.items()]
+    kept = sample(np.arange(len(queries)), limit, seed)
     return [queries[place] for place in kept]
 
 
 def build_rows(
-    past: Past, store: Any, retrieval: Retrieval | None, queries: Sequence[Query]
+    past: Past, store: Any, retrieval: Retrieval | None, queries: Sequence[Query], seed: int
 ) -> Rows:
-    """Features and labels of the queries that can teach an order."""
+    """Features and labels of all queries; `seed` draws the negatives."""
+    rng = np.random.default_rng(seed)
     bundles = bundles_at(past, store, retrieval, [query.known_at for query in queries])
     features, labels, sizes = [], [], []
     for query, row in zip(queries, user_rows_of(past, store, queries), strict=True):
-        ids, rows = query_rows(bundles[query.known_at], query, row)
-        wanted = np.isin(ids, list(query.wanted))
-        if wanted.any() and not wanted.all():
+        rows, wanted = query_rows(bundles[query.known_at], query, row, rng)
+        if len(rows):
             features.append(rows)
             labels.append(wanted.astype(np.int8))
             sizes.append(len(rows))
@@ -126,22 +130,35 @@ def build_rows(
     return Rows(np.vstack(features), np.concatenate(labels), np.array(sizes))
 
 
-def query_rows(bundle: Bundle, query: Query, row: UserRow) -> tuple[np.ndarray, np.ndarray]:
-    """Item ids (C,) and features (C, F) of one query, as the bundle of its time would have had them."""
+def query_rows(
+    bundle: Bundle, query: Query, row: UserRow, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features (C, F) and labels (C,) of one query, as the bundle of its time would have had them."""
     catalogue = bundle.catalogue
     user, context = user_state(row, catalogue), context_of(query.event_at, query.context, catalogue)
+    all_wanted = [catalogue.index.get(item, -1) for item in query.wanted]
     position = None
     if query.shown is None:
         candidates = retrieve(bundle, user)
-        item_ix = candidates.item_ix
-        score, rr = candidates.retrieval_score, candidates.rr
+        wanted = np.isin(candidates.item_ix, all_wanted)
+        kept = np.flatnonzero(wanted | _drawn(~wanted, rng))
+        item_ix, wanted = candidates.item_ix[kept], wanted[kept]
+        score, rr = candidates.retrieval_score[kept], candidates.rr[kept]
     else:
         all_ix = np.array([catalogue.index.get(item, -1) for item in query.shown], dtype=np.int64)
         item_ix = all_ix[all_ix >= 0]  # an item launched since last night has no row yet
+        wanted = np.isin(item_ix, all_wanted)
         position = np.array(query.places)[all_ix >= 0]
         score, rr = look_up(bundle, user, item_ix)
-    rows = assemble(user, catalogue, item_ix, context, score, rr, position)
-    return catalogue.item_ids[item_ix], rows
+    return assemble(user, catalogue, item_ix, context, score, rr, position), wanted
+
+
+def _drawn(negative: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(C,) True at NEGATIVES of the negatives, or at all where there are no more."""
+    places = np.flatnonzero(negative)
+    chosen = np.zeros(len(negative), dtype=bool)
+    chosen[rng.permutation(places)[:NEGATIVES]] = True
+    return chosen
 
 
 def bundles_at(
@@ -181,7 +198,7 @@ def nightly(moment: datetime) -> datetime:
     return midnight + BATCH_LAG + TICK
 
 
-def _sample(values: np.ndarray, limit: int, seed: int) -> np.ndarray:
+def sample(values: np.ndarray, limit: int, seed: int) -> np.ndarray:
     """At most `limit` of the values, in their order."""
     if len(values) <= limit:
         return values

@@ -11,7 +11,6 @@ import time
 from dataclasses import replace
 from typing import Any
 
-
 from features.point_in_time import item_matrix
 from infra.clients import open_feast
 from infra.settings import Settings
@@ -27,7 +26,7 @@ from pipelines.train_retrieval import FOR_BUNDLE, FOR_RANKER
 QUERIES = {"tiny": 1500, "small": 6000, "full": 40_000}
 """At most so many ranking problems; each costs about a millisecond and its rows' memory."""
 
-MIN_QUERIES = 30
+MIN_POSITIVES = 30
 """With fewer the merged order of the sources is the better guess."""
 
 
@@ -48,11 +47,11 @@ def train_ranker(workspace: Workspace, split: Split, scale: str, seed: int) -> d
     absent = {}
     rows = _rows(workspace, past, store, split, scale, seed)
     trained: Ranker | None = None
-    if len(rows.group_sizes) < MIN_QUERIES:
+    if rows.labels.sum() < MIN_POSITIVES or rows.labels.all():
         absent["ranker"] = (
-            f"{len(rows.group_sizes)} queries with something wanted and something not, between "
+            f"{rows.labels.sum()} candidates wanted and {(rows.labels == 0).sum()} not, between "
             f"{split.ranker_from:%Y-%m-%d} and {split.test_from:%Y-%m-%d}; "
-            f"expected at least {MIN_QUERIES}"
+            f"expected at least {MIN_POSITIVES} and 1"
         )
     else:
         trained = ranker.fit(rows.features, rows.labels, rows.group_sizes, seed)
@@ -83,7 +82,7 @@ def _rows(
         if past.info.has_impressions
         else moment_queries(past, split, limit, seed)
     )
-    return build_rows(past, store, read(workspace.training / FOR_RANKER), queries)
+    return build_rows(past, store, read(workspace.training / FOR_RANKER), queries, seed)
 
 
 def main() -> None:
