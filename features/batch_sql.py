@@ -95,10 +95,10 @@ FROM events e LEFT JOIN items i ON e.item_id = i.item_id"""
 
 
 def known(table: str, entity: str) -> str:
-    """When each entity was first known: its own created_at, else its first event of the lake."""
+    """When each entity was first known: its created_at or its first event, the earlier one."""
     return f"""
 SELECT coalesce(t.{entity}, f.{entity}) AS {entity}, {"t.price," if entity == "item_id" else ""}
-       coalesce(unix_micros(t.created_at), f.first_at, 0) AS known
+       least(unix_micros(t.created_at), f.first_at) AS known
 FROM {table} t FULL OUTER JOIN
      (SELECT {entity}, min(at_us) AS first_at FROM facts GROUP BY {entity}) f
      ON t.{entity} = f.{entity}

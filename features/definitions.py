@@ -100,7 +100,7 @@ def _view(view: str, *rows: tuple[str, Dtype, str, float, int | None, str]) -> l
 FEATURES: tuple[Feature, ...] = (
     *_view(
         "user_daily",
-        ("account_age_days", "float", "days", 0.0, None, "since the account was made, or else its first known event"),
+        ("account_age_days", "float", "days", 0.0, None, "since the account was made or its first event, the earlier one"),
         ("purchase_frequency_90d", "float", "per week", 0.0, 90, "purchases per week of known history, at least one week"),
         ("purchases_30d", "int", "events", 0.0, 30, "purchases"),
         ("positives_7d", "int", "events", 0.0, 7, "positives"),
@@ -116,7 +116,7 @@ FEATURES: tuple[Feature, ...] = (
     *_view(
         "item_daily",
         ("item_price", "float", "currency", 0.0, None, "catalogue price; 0 = not known"),
-        ("item_age_days", "float", "days", 0.0, None, "since launch, or else the first known event"),
+        ("item_age_days", "float", "days", 0.0, None, "since launch or the first event, the earlier one"),
         ("item_rating_90d", "float", "stars", 0.0, 90, "mean rating; 0 = not rated"),
         ("item_ratings_90d", "int", "events", 0.0, 90, "ratings"),
         ("item_positives_1d", "int", "events", 0.0, 1, "positives"),

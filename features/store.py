@@ -127,7 +127,7 @@ class OnlineStore:
             and writing are two steps and the older of two racing writers can come last.
             Trade-off: one extra read per batch; where a store compares versions itself (Redis with
             a script) the lock is not needed.
-            Shown by: tests/features/test_store.py::test_an_older_push_never_overwrites_a_newer_one
+            Shown by: tests/features/test_store.py::test_of_two_racing_writers_the_newer_value_stays
         """
         newest = rows.sort_values(VERSION).drop_duplicates("user_id", keep="last")
         if newest.empty:

@@ -36,7 +36,7 @@ with warnings.catch_warnings():
 PROJECT = "shortlist"
 """Feast's own namespace; each workspace has its own registry, so one name does."""
 
-BUSY_TIMEOUT_MS = 5_000
+BUSY_TIMEOUT_S = 5.0
 """How long a writer waits for another process's transaction."""
 
 ROWS_PER_TRANSACTION = 500
@@ -63,13 +63,18 @@ def open_feast(workspace: Workspace) -> FeatureStore:
 
     The views are not applied here (infra knows no features): pipelines/materialize.py does that.
     """
+    # It warns that serving while materializing does nothing for a file registry; it does.
+    logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
+    logging.getLogger("feast").setLevel(logging.WARNING)  # else a line per refreshed registry
     workspace.feast.mkdir(parents=True, exist_ok=True)
     online = workspace.feast / "online.sqlite"
-    with closing(sqlite3.connect(online, timeout=BUSY_TIMEOUT_MS / 1000)) as connection:
+    with closing(sqlite3.connect(online, timeout=BUSY_TIMEOUT_S)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")  # a property of the file: it stays
-    # Feast warns that serving while materializing does nothing for a file registry; it does.
-    logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
-    store = FeatureStore(config=_config(workspace, str(online)))
+        # Who finds no registry writes an empty one: behind the lock, so that of two processes the
+        # slower cannot wipe out the views that the faster has applied meanwhile.
+        connection.execute("BEGIN IMMEDIATE")
+        store = FeatureStore(config=_config(workspace, str(online)))
+        assert store.registry is not None  # it is made when first asked for
     # In WAL mode a crash of the process loses nothing; what a power cut loses is pushed again.
     store._get_provider().online_store._get_conn(store.config).execute("PRAGMA synchronous=NORMAL")
     return store
@@ -89,7 +94,7 @@ def _config(workspace: Workspace, online: str) -> RepoConfig:
         offline_store={"type": "duckdb"},
         online_store={"type": "sqlite", "path": online},
         materialization={
-            "pull_latest_features": True,  # else all rows of the range are written, in any order
+            "pull_latest_features": True,  # DuckDB picks them; else pandas sorts the whole range
             "online_write_batch_size": ROWS_PER_TRANSACTION,
         },
         entity_key_serialization_version=3,

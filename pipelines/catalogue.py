@@ -44,14 +44,10 @@ def cap_categories(items: pd.DataFrame) -> pd.DataFrame:
     items["title"] = items["title"].fillna(items["item_id"])
     category = items["category"].fillna(OTHER)
     items["subcategory"] = items["subcategory"].fillna(category)
-    sizes = (
-        category[category != OTHER]
-        .value_counts()
-        .sort_index()
-        .sort_values(ascending=False, kind="stable")
-    )
-    if len(sizes) >= MAX_CATEGORIES:
-        category = category.where(category.isin(sizes.index[: MAX_CATEGORIES - 1]), OTHER)
+    if category.nunique() > MAX_CATEGORIES:
+        sizes = category[category != OTHER].value_counts().sort_index()
+        largest = sizes.sort_values(ascending=False, kind="stable").index[: MAX_CATEGORIES - 1]
+        category = category.where(category.isin(largest), OTHER)
     items["category"] = category
     return items
 
@@ -60,7 +56,7 @@ def table_of(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
     """An Arrow table in the schema's order; columns that the frame lacks are null."""
     arrays = [
         pa.array(frame[field.name], field.type, from_pandas=True)
-        if field.name in frame
+        if field.name in frame and len(frame)
         else pa.nulls(len(frame), field.type)
         for field in schema
     ]

@@ -23,17 +23,17 @@ def with_event_ids(events: pd.DataFrame) -> pd.DataFrame:
         Trade-off: a corrected row (another amount) is a new event, not an update.
         Shown by: tests/pipelines/test_event_ids.py::test_shuffled_rows_get_the_same_ids
     """
-    if "event_id" in events and events["event_id"].notna().all():
-        return events
     given = events["event_id"] if "event_id" in events else pd.Series(None, events.index, object)
-    columns = [_as_text(events[name]) for name in IDENTITY if name in events]
-    content = pd.Series(["\x1f".join(row) for row in zip(*columns, strict=True)], events.index)
+    unnamed = events[given.isna()]
+    columns = [_as_text(unnamed[name]) for name in IDENTITY if name in unnamed]
+    content = pd.Series(["\x1f".join(row) for row in zip(*columns, strict=True)], unnamed.index)
     occurrence = content.groupby(content).cumcount()
     derived = [
         blake2b(f"{text}\x1f{number}".encode(), digest_size=16).hexdigest()
         for text, number in zip(content, occurrence, strict=True)
     ]
-    return events.assign(event_id=given.where(given.notna(), pd.Series(derived, events.index)))
+    ids = pd.Series(derived, unnamed.index, dtype=object).reindex(events.index)
+    return events.assign(event_id=given.where(given.notna(), ids))
 
 
 def _as_text(column: pd.Series) -> list[str]:

@@ -183,7 +183,7 @@ def _day_of(path: Path) -> date:
 def _known(lake: Path, event_ids: pa.ChunkedArray) -> pa.Array:
     """Which ids the lake holds, on whatever day: a retry may arrive after midnight."""
     if not (lake / "events").exists() or len(event_ids) == 0:
-        return pa.array([False] * len(event_ids))
+        return pa.array([False] * len(event_ids), pa.bool_())
     wanted = pc.field("event_id").isin(event_ids.combine_chunks())
     held = ds.dataset(lake / "events", schema=EVENTS, format="parquet").to_table(
         columns=["event_id"], filter=wanted
@@ -194,7 +194,7 @@ def _known(lake: Path, event_ids: pa.ChunkedArray) -> pa.Array:
 def _without_repeats(table: pa.Table) -> pa.Table:
     """The first event of each id."""
     keep = ~table["event_id"].to_pandas().duplicated().to_numpy()
-    return table.filter(pa.array(keep))
+    return table.filter(pa.array(keep, pa.bool_()))
 
 
 def _by_day(table: pa.Table) -> list[tuple[date, pa.Table]]:

@@ -67,7 +67,8 @@ def moment(raw: pd.Series) -> pd.Series:
     words = counts.isna() & raw.notna()
     if words.any():
         dashed = text(raw[words]).str.replace(r"^(\d{4})/(\d\d)/(\d\d)", r"\1-\2-\3", regex=True)
-        moments[words] = _utc(pd.to_datetime(dashed, format="ISO8601", utc=True, errors="coerce"))
+        iso = _utc(pd.to_datetime(dashed, format="ISO8601", utc=True, errors="coerce"))
+        moments = moments.where(~words, iso.reindex(raw.index))
     return moments
 
 

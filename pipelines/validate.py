@@ -7,6 +7,7 @@ a bad row.
 """
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,7 +31,7 @@ FUTURE_SLACK = timedelta(minutes=5)
 VALUE_LENGTH = 200
 """Characters of a bad value kept in the quarantine file."""
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,8 @@ def _parse(
     for column in [name for name in parsers if name in raw]:
         typed[column] = parsers[column].read(raw[column])
         lost = typed[column].isna() & raw[column].notna()
-        lost[lost] = text(raw.loc[lost, column]).notna()
+        blank = text(raw.loc[lost, column]).isna()
+        lost &= ~lost.index.isin(blank.index[blank])
         faults.append(_faults(raw, lost, column, parsers[column].fault))
     return typed, faults
 
@@ -160,7 +162,9 @@ def _failures(
 ) -> list[pd.DataFrame]:
     """What pandera found: one frame of faults per column and reason."""
     try:
-        schema.validate(typed, lazy=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of pandas, about pandera's own code
+            schema.validate(typed, lazy=True)
     except pa.errors.SchemaErrors as found:
         cases = found.failure_cases.replace({"check": {"not_nullable": "missing"}})
         assert cases["index"].notna().all(), f"the schema itself does not fit: {cases}"
@@ -188,7 +192,7 @@ def _split(typed: pd.DataFrame, raw: pd.DataFrame, faults: list[pd.DataFrame]) -
     found = found.iloc[found["column"].map(places).argsort(kind="stable")]
     found = found[~found.index.duplicated()].sort_index()
     good = typed[~typed.index.isin(found.index)].copy()
-    good["row"] = raw["row"] if "row" in raw else raw.index + 1
+    good["row"] = raw.loc[good.index, "row"] if "row" in raw else good.index + 1
     return Checked(good, found)
 
 

@@ -7,13 +7,15 @@ has a worked example for each case.
 from collections.abc import Mapping
 from pathlib import Path
 
-import duckdb
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from features.errors import ContractError
 from features.schema import EVENT_TYPES, POSITIVE_TYPES, DatasetInfo
 from pipelines.loaders.tables import Tables
 from pipelines.loaders.text_rows import Rows, read_text
+from pipelines.parse import text
 
 FLAGS = {
     "user_id": "--user-column",
@@ -129,15 +131,14 @@ def _read(path: Path, separator: str | None, header: bool) -> Rows:
 
 
 def _read_parquet(path: Path) -> Rows:
-    """Everything as text, so that one reading of ids, numbers and times serves both formats."""
     try:
-        with duckdb.connect(config={"TimeZone": "UTC"}) as connection:
-            cells = connection.execute(
-                "SELECT COLUMNS(*)::VARCHAR FROM read_parquet(?)", [str(path)]
-            ).df()
-    except duckdb.Error as error:
+        table = pq.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as error:
         raise ContractError(f"{path} is not a readable Parquet file: {error}") from error
-    cells = cells.astype(object).where(cells.notna(), None)
+    # Whole numbers stay whole where some are null: an id 7 must not become "7.0".
+    cells = table.to_pandas(integer_object_nulls=True)
+    coded = cells.select_dtypes("category").columns
+    cells = cells.astype(dict.fromkeys(coded, object))
     return Rows(cells, list(range(1, len(cells) + 1)), pd.DataFrame())
 
 
@@ -177,8 +178,7 @@ def _listed(cells: pd.DataFrame) -> str:
 def _types(table: pd.DataFrame, event_type: str) -> pd.Series:
     if "event_type" not in table:
         return pd.Series(event_type, table.index, dtype=object)
-    lowered = table["event_type"].str.lower()
-    return lowered.replace(TYPES_KNOWN_AS)
+    return text(table["event_type"]).str.lower().replace(TYPES_KNOWN_AS)
 
 
 def _positive_types(types: pd.Series) -> tuple[str, ...]:

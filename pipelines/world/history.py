@@ -103,18 +103,26 @@ def draw_slates(
         or 1, and 0 cannot be weighed up.
         Shown by: tests/pipelines/test_world_history.py::test_propensities_are_the_shares_that_are_drawn
     """
+    draws = rng.choice(len(chance), (slates, DRAWS), p=chance)
+    fresh = _first_occurrence(draws)
+    enough = fresh.sum(axis=1) >= SLATE
+    taken = fresh & (np.cumsum(fresh, axis=1) <= SLATE)
     item_ix = np.empty((slates, SLATE), np.int64)
-    left = np.arange(slates)
-    while len(left):
-        draws = rng.choice(len(chance), (len(left), DRAWS), p=chance)
-        fresh = _first_occurrence(draws)
-        enough = fresh.sum(axis=1) >= SLATE
-        taken = fresh & (np.cumsum(fresh, axis=1) <= SLATE)
-        item_ix[left[enough]] = draws[enough][taken[enough]].reshape(-1, SLATE)
-        left = left[~enough]
+    item_ix[enough] = draws[enough][taken[enough]].reshape(-1, SLATE)
+    for row in np.flatnonzero(~enough):  # rare, unless one item takes nearly all of the chance
+        item_ix[row] = _completed(draws[row][fresh[row]], chance, rng)
     p = chance[item_ix]
     above = np.cumsum(p, axis=1) - p
     return item_ix, p / (1 - above)
+
+
+def _completed(drawn: np.ndarray, chance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A slate that begins with `drawn`; the Gumbel trick draws the rest in one go."""
+    left = chance.copy()
+    left[drawn] = 0.0
+    with np.errstate(divide="ignore"):  # log 0 = never
+        keys = np.log(left) + rng.gumbel(size=len(left))
+    return np.r_[drawn, np.argsort(-keys)[: SLATE - len(drawn)]]
 
 
 def _first_occurrence(draws: np.ndarray) -> np.ndarray:

@@ -39,10 +39,10 @@ class PlainBatch:
         return (clicks + PRIOR_CLICKS) / (shown + PRIOR_IMPRESSIONS)
 
     def age(self, created_at, events):
-        known = created_at or min((e["event_at"] for e in events), default=None)
-        if known is None or known >= self.day:
+        known = [e["event_at"] for e in events] + ([created_at] if created_at else [])
+        if not known or min(known) >= self.day:
             return None
-        return (self.day - known) / ONE_DAY
+        return (self.day - min(known)) / ONE_DAY
 
     def sessions(self, events):
         """Lists of times. The runs of acts without an id are cut over the whole past."""

@@ -59,13 +59,13 @@ def test_two_users_by_hand(tmp_path):
             event("6", 0.0, "purchase"),  # at 00:00 of the day itself: not part of it
         ],
         [item("a", price=10.0), item("b", "y", price=40.0)],
-        [user("u", days_before=28.0), user("new", days_before=3.0)],
+        [user("u", days_before=42.0), user("new", days_before=3.0)],
     )
     rows = by_duckdb(lake)
     users = as_of(rows["user_daily"])
     assert users["u",] == {
-        "account_age_days": 28.0,
-        "purchase_frequency_90d": 1 / 4,  # one in 28 days = 4 weeks
+        "account_age_days": 42.0,
+        "purchase_frequency_90d": 1 / 6,  # one in 42 days = 6 weeks
         "purchases_30d": 1,
         "positives_7d": 3,
         "positives_30d": 3,

@@ -1,0 +1,336 @@
+"""The stream worker: fresh within a second, exact under kill -9, not stopped by bad records."""
+
+import json
+import logging
+import multiprocessing
+import os
+import random
+import signal
+import sqlite3
+import threading
+import time
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import pipelines.stream as stream
+from features.errors import ContractError
+from features.store import OnlineStore
+from features.streaming import fold, parsed, row_of
+from infra.clients import open_feast
+from infra.event_log import Record, SqliteEventLog, partition_of
+from infra.workspace import Workspace
+from pipelines.stream_state import QUARANTINE_ROWS, PartitionState
+from tests.features.small_lake import POSITIVE
+from tests.features.workspaces import NOW, built_workspace
+
+PARTITIONS = 2
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["pipelines.materialize", "pipelines.stream"])
+
+
+class ListLog:
+    """The event log's interface over lists."""
+
+    partitions = PARTITIONS
+
+    def __init__(self) -> None:
+        self.lists: list[list[Record]] = [[] for _ in range(PARTITIONS)]
+        self.limits: list[int] = []
+
+    def append(self, topic, records):
+        for key, value in records:
+            mine = self.lists[partition_of(key, PARTITIONS)]
+            mine.append(Record(len(mine), key, json.loads(json.dumps(value))))
+
+    def read(self, topic, partition, offset, limit):
+        self.limits.append(limit)
+        return self.lists[partition][offset : offset + limit]
+
+    def end_offset(self, topic, partition):
+        return len(self.lists[partition])
+
+
+def click(number: int, user_id: str = "u", **more) -> tuple[str, dict]:
+    value = {
+        "event_id": f"e{number}", "event_type": "click", "user_id": user_id,
+        "item_id": f"i{number}", "session_id": "s",
+        "event_at": (START + timedelta(seconds=number)).isoformat(),
+    }  # fmt: skip
+    return user_id, value | more
+
+
+@contextmanager
+def running(workspace, log, partitions=range(PARTITIONS)):
+    stop = threading.Event()
+    failed: list[BaseException] = []
+
+    def work():
+        try:
+            stream.run(
+                workspace, log, partitions=partitions, positive_types=POSITIVE, stop=stop,
+                poll_s=0.01,
+            )  # fmt: skip
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield failed
+    finally:
+        stop.set()
+        thread.join(30)
+
+
+def until(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"not within {seconds} s")
+
+
+def online_of(workspace) -> OnlineStore:
+    def opened():
+        try:
+            return OnlineStore(open_feast(workspace))
+        except Exception:  # the worker has not applied the views yet
+            return None
+
+    return until(opened)
+
+
+def offsets(workspace, partitions=PARTITIONS) -> list[int]:
+    found = []
+    for partition in range(partitions):
+        with closing(PartitionState(workspace.state, partition, partitions)) as state:
+            found.append(state.next_offset)
+    return found
+
+
+def test_an_event_is_visible_online_within_a_second(tmp_path):
+    workspace = Workspace(tmp_path, "small")
+    with closing(SqliteEventLog(workspace.event_log, PARTITIONS)) as log, running(workspace, log):
+        online = online_of(workspace)
+        seconds = []
+        for number in range(5):
+            log.append("events", [click(number)])
+            since = time.monotonic()
+            wanted = [f"i{number}"]
+            until(
+                lambda wanted=wanted: online.read_user("u", (), START).history_items[:1] == wanted
+            )
+            seconds.append(time.monotonic() - since)
+    assert sorted(seconds)[2] < 1.0
+
+
+def test_the_worker_starts_where_nothing_was_ever_built(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    workspace, log = Workspace(tmp_path, "empty"), ListLog()
+    log.append("events", [click(1), click(2)])
+    with running(workspace, log) as failed:
+        online = online_of(workspace)
+        until(lambda: online.read_user("u", (), START).history_items == ["i2", "i1"])
+    assert not failed
+    starts = [r.getMessage() for r in caplog.records if "stream worker starts" in r.getMessage()]
+    at = partition_of("u", PARTITIONS)
+    assert len(starts) == 1
+    assert f"{at}@0/2" in starts[0]
+    assert f"{1 - at}@0/0" in starts[0]
+
+
+BAD = [
+    ("u", [1, 2]),
+    click(7, event_type="hover"),
+    click(8, event_at="yesterday"),
+    ("u", click(9, user_id="someone")[1]),
+]
+
+
+def test_bad_records_are_set_aside_counted_and_stop_nothing(tmp_path):
+    workspace, log = Workspace(tmp_path, "small"), ListLog()
+    log.append("events", [click(1), *BAD, click(2)])
+    with running(workspace, log):
+        online = online_of(workspace)
+        until(lambda: online.read_user("u", (), START).history_items == ["i2", "i1"])
+    partition = partition_of("u", PARTITIONS)
+    with closing(PartitionState(workspace.state, partition, PARTITIONS)) as state:
+        assert state.quarantined == len(BAD)
+        rows = state._db.execute("SELECT offset, reason, record FROM quarantine").fetchall()
+    assert [offset for offset, *_ in rows] == [1, 2, 3, 4]
+    assert "record is list" in rows[0][1]
+    assert "event_type is 'hover'" in rows[1][1]
+    assert json.loads(rows[2][2])["event_at"] == "yesterday"
+    assert "another partition" in rows[3][1]
+
+
+def test_the_quarantine_keeps_the_newest_and_counts_all(tmp_path):
+    with closing(PartitionState(tmp_path, 0, 1)) as state:
+        refused = [(offset, "bad", "{}") for offset in range(QUARANTINE_ROWS + 5)]
+        state.commit(0, len(refused), {}, refused)
+        assert state.quarantined == QUARANTINE_ROWS + 5
+        kept = state._db.execute("SELECT min(offset), count(*) FROM quarantine").fetchone()
+    assert kept == (5, QUARANTINE_ROWS)
+
+
+def test_a_backlog_is_read_in_batches(tmp_path):
+    workspace, log = Workspace(tmp_path, "small"), ListLog()
+    log.append("events", [click(number) for number in range(3 * stream.BATCH + 1)])
+    with running(workspace, log):
+        until(lambda: sum(offsets(workspace)) == 3 * stream.BATCH + 1)
+    assert set(log.limits) == {stream.BATCH}
+
+
+def test_a_user_starts_from_the_history_that_was_materialized(tmp_path):
+    workspace, log = built_workspace(tmp_path), ListLog()
+    online = OnlineStore(open_feast(workspace))
+    with closing(sqlite3.connect(workspace.state / "seed.sqlite")) as seeds:
+        user_id = seeds.execute("SELECT user_id FROM states").fetchone()[0]
+    before = online.read_user(user_id, (), NOW)
+    assert before.history_items
+    log.append("events", [click(1, user_id, event_at=NOW.isoformat())])
+    with running(workspace, log):
+        after = until(
+            lambda: (row := online.read_user(user_id, (), NOW)).history_items[0] == "i1" and row
+        )
+    assert after.history_items[1:] == before.history_items[:49]
+
+
+def test_a_busy_store_is_tried_again(tmp_path, monkeypatch):
+    workspace, log = Workspace(tmp_path, "small"), ListLog()
+    push, failures = OnlineStore.push_user_stream, iter(range(3))
+
+    def busy_at_first(self, rows):
+        if next(failures, None) is not None:
+            raise sqlite3.OperationalError("database is locked")
+        return push(self, rows)
+
+    monkeypatch.setattr(OnlineStore, "push_user_stream", busy_at_first)
+    log.append("events", [click(1)])
+    with running(workspace, log) as failed:
+        online = online_of(workspace)
+        until(lambda: online.read_user("u", (), START).history_items == ["i1"])
+    assert not failed
+
+
+def run_once(workspace, log):
+    stop = threading.Event()
+    stop.set()  # the loop's body never runs: only what happens at the start
+    stream.run(workspace, log, partitions=[0, 1], positive_types=POSITIVE, stop=stop)
+
+
+def test_another_number_of_partitions_is_refused(tmp_path):
+    workspace, log = Workspace(tmp_path, "small"), ListLog()
+    run_once(workspace, log)
+    log.partitions = 3
+    with pytest.raises(ContractError, match=r"made for 2 partitions, the log has 3.*PARTITIONS=2"):
+        run_once(workspace, log)
+
+
+def test_a_replaced_log_is_refused(tmp_path):
+    workspace, log = Workspace(tmp_path, "small"), ListLog()
+    with closing(PartitionState(workspace.state, 1, PARTITIONS)) as state:
+        state.commit(0, 9, {}, [])
+    with pytest.raises(ContractError, match=r"stands at offset 9, the log ends at 0.*replaced"):
+        run_once(workspace, log)
+
+
+def test_a_second_worker_on_the_same_partition_is_refused_and_changes_nothing(tmp_path):
+    first, second = (PartitionState(tmp_path, 0, 1) for _ in range(2))
+    with closing(first), closing(second):
+        first.commit(0, 5, {"u": {"a": 1}}, [])
+        with pytest.raises(ContractError, match="stands at offset 5, expected 0: another worker"):
+            second.commit(0, 7, {"u": {"a": 2}}, [])
+        assert first.load(["u"]) == {"u": {"a": 1}}
+        assert first.next_offset == 5
+
+
+class Crash(BaseException):
+    """Stands for the process's end at this point."""
+
+
+@pytest.mark.parametrize("step", ["commit", "push_user_stream", "mark_pushed"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_crash_around_any_step_is_healed_by_the_next_start(tmp_path, monkeypatch, step, when):
+    workspace, log = Workspace(tmp_path, "small"), ListLog()
+    records = [click(number, f"u{number % 3}") for number in range(12)]
+    log.append("events", records)
+    owner = OnlineStore if step == "push_user_stream" else PartitionState
+    original = getattr(owner, step)
+
+    def crashing(self, *args):
+        if when == "after":
+            original(self, *args)
+        raise Crash
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, step, crashing)
+        with running(workspace, log) as failed:
+            until(lambda: failed)
+        assert isinstance(failed[0], Crash)
+    with running(workspace, log) as failed:
+        until(lambda: sum(offsets(workspace)) == 12 and not left_to_push(workspace))
+    assert not failed
+    assert_exact(workspace, records)
+
+
+def left_to_push(workspace) -> list[str]:
+    users: list[str] = []
+    for partition in range(PARTITIONS):
+        with closing(PartitionState(workspace.state, partition, PARTITIONS)) as state:
+            users += state.unpushed(100)
+    return users
+
+
+def assert_exact(workspace, records) -> None:
+    """States and online rows are those of one fold over everything, in order."""
+    expected: dict = {}
+    for key, value in records:
+        expected[key], _ = fold(expected.get(key), parsed(value, key), POSITIVE)
+    online = OnlineStore(open_feast(workspace))
+    for user_id, state in expected.items():
+        partition = partition_of(user_id, PARTITIONS)
+        with closing(PartitionState(workspace.state, partition, PARTITIONS)) as stored:
+            assert stored.load([user_id])[user_id] == state
+        got, row = online.read_user(user_id, (), START), row_of(state)
+        assert got.history_items == row["history_items"]
+        assert got.history_at == row["history_at"]
+        assert got.last_event_at == row["last_event_at"]
+        assert got.values["session_events"] == row["session_events"]
+
+
+def work_in_small_batches(workspace: Workspace) -> None:
+    stream.BATCH = 3
+    with closing(SqliteEventLog(workspace.event_log, PARTITIONS)) as log:
+        stream.run(
+            workspace, log, partitions=range(PARTITIONS), positive_types=POSITIVE,
+            stop=threading.Event(), poll_s=0.01,
+        )  # fmt: skip
+
+
+def test_kill_9_loses_and_repeats_nothing(tmp_path):
+    workspace, rng = Workspace(tmp_path, "small"), random.Random(0)
+    records = [click(number, f"u{rng.randrange(9)}") for number in range(600)]
+    log = SqliteEventLog(workspace.event_log, PARTITIONS)
+    log.append("events", records)
+    standing = []
+    for _ in range(4):
+        worker = processes.Process(target=work_in_small_batches, args=(workspace,), daemon=True)
+        worker.start()
+        before = sum(offsets(workspace))
+        until(lambda before=before: sum(offsets(workspace)) > before)
+        time.sleep(rng.uniform(0.0, 0.2))
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.join(10)
+        standing.append(sum(offsets(workspace)))
+    assert 0 < standing[0] < 600, "the kills must fall into the work"
+    with running(workspace, log):
+        until(lambda: sum(offsets(workspace)) == 600 and not left_to_push(workspace))
+    log.close()
+    assert_exact(workspace, records)
