@@ -33,12 +33,8 @@ def update(folder: Path, events: pd.DataFrame, items: pd.DataFrame, users: pd.Da
 def cap_categories(items: pd.DataFrame) -> pd.DataFrame:
     """At most MAX_CATEGORIES categories, the largest by items; the finer one stays beside it.
 
-    Interview: Why cap the number of categories?
-        An online read fetches the user's rows for every category, and the ranker sees the code as
-        a feature: both need a bound that no upload can break. The cut categories keep their name
-        as `subcategory`, which is matched as text and needs no row per user.
-        Trade-off: users of many small categories share one "other" and look alike in it.
-        Shown by: tests/pipelines/test_catalogue.py::test_rare_categories_become_other_and_stay_as_subcategory
+    An online read fetches a user's rows of every category, so their number needs a bound that no
+    upload can break; the name that is cut stays as the subcategory.
     """
     items = items.copy()
     items["title"] = items["title"].fillna(items["item_id"])

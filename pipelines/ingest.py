@@ -45,8 +45,8 @@ def ingest(workspace: Workspace, tables: Tables, *, now: datetime) -> dict[str, 
     file = quarantine.keep(workspace, "events", faults)
     if checked.good.empty:
         raise ContractError(_nothing_usable(faults, file))
-    items = _checked_entities(workspace, "items", tables.items)
-    users = _checked_entities(workspace, "users", tables.users)
+    items = _checked_entities(workspace, "items", tables.items, tables.unreadable_items)
+    users = _checked_entities(workspace, "users", tables.users, tables.unreadable_users)
     new = _add(workspace.lake, checked.good, items, users)
     lake.write_info(workspace.lake, tables.info)
     return _result(workspace.lake, len(checked.good), new, faults, file)
@@ -144,13 +144,18 @@ def _batches(log: Log, partition: int, offset: int) -> Iterator[Sequence[Record]
         offset = records[-1].offset + 1
 
 
-def _checked_entities(workspace: Workspace, what: str, raw: pd.DataFrame | None) -> pd.DataFrame:
+def _checked_entities(
+    workspace: Workspace,
+    what: str,
+    raw: pd.DataFrame | None,
+    unreadable: pd.DataFrame | None,
+) -> pd.DataFrame:
     """The good rows of the item or user table."""
-    if raw is None or raw.empty:
+    if raw is None:
         return pd.DataFrame()
     check = {"items": validate.items, "users": validate.users}[what]
     checked = check(raw.reset_index(drop=True))
-    quarantine.keep(workspace, what, checked.faults)
+    quarantine.keep(workspace, what, _together(unreadable, checked.faults))
     return checked.good
 
 

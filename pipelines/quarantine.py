@@ -24,7 +24,8 @@ def keep(workspace: Workspace, what: str, faults: pd.DataFrame) -> Path | None:
     if faults.empty:
         path.unlink(missing_ok=True)
         return None
-    lake.write_text(path, faults.to_csv(index=False))
+    text = faults.to_csv(index=False)
+    lake.write_text(path, text.encode(errors="backslashreplace").decode())  # half of an emoji, say
     return path
 
 

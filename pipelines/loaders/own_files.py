@@ -112,9 +112,9 @@ def load(
         seen_filter=hide_seen,
         has_impressions=bool((table["event_type"] == "impression").any()),
     )
-    catalogue = _entities(items, ITEM_COLUMNS, columns, separator, header)
-    people = _entities(users, USER_COLUMNS, columns, separator, header)
-    return Tables(table, catalogue, people, info, rows.unreadable)
+    catalogue, bad_items = _entities(items, ITEM_COLUMNS, columns, separator, header)
+    people, bad_users = _entities(users, USER_COLUMNS, columns, separator, header)
+    return Tables(table, catalogue, people, info, rows.unreadable, bad_items, bad_users)
 
 
 def _read(path: Path, separator: str | None, header: bool) -> Rows:
@@ -194,10 +194,13 @@ def _entities(
     columns: Mapping[str, str],
     separator: str | None,
     header: bool,
-) -> pd.DataFrame | None:
-    """An item or user table. Its id may be called as in the events; without header, order counts."""
+) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """An item or user table, and its unreadable lines.
+
+    Its id may be called as in the events; without header, the order of the columns counts.
+    """
     if path is None:
-        return None
+        return None, None
     rows = _read(path, separator, header)
     if rows.cells.shape[1] == 1:  # another separator than the events'
         rows = _read(path, None, header)
@@ -212,4 +215,4 @@ def _entities(
         raise ContractError(
             f"no column for {wanted[0]} in {path}; {_listed(rows.cells)}; rename one to {wanted[0]}"
         )
-    return table.assign(row=rows.numbers)
+    return table.assign(row=rows.numbers), rows.unreadable

@@ -15,7 +15,8 @@ class Tables:
 
     `events` has columns of `features.schema.EVENTS`, of which only event_type, user_id, item_id and
     event_at must be there, and optionally `row`: the 1-based line or record number in the source.
-    `unreadable` lists what could not even be split into columns: row, column, value, reason.
+    `unreadable` lists what could not even be split into columns: row, column, value, reason; and
+    the same of the item and user files.
     """
 
     events: pd.DataFrame
@@ -23,6 +24,8 @@ class Tables:
     users: pd.DataFrame | None
     info: DatasetInfo
     unreadable: pd.DataFrame | None = None
+    unreadable_items: pd.DataFrame | None = None
+    unreadable_users: pd.DataFrame | None = None
 
 
 def public_file(folder: Path, name: str) -> Path:

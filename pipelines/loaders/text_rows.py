@@ -66,7 +66,7 @@ def read_text(path: Path, separator: str | None, header: bool) -> Rows:
     lines = _lines(path)
     start = next((at for at, line in enumerate(lines) if line.strip()), None)
     if start is None:
-        raise ContractError(f"{path} is empty; expected one event a line")
+        raise ContractError(f"{path} is empty; expected one row a line")
     sample = [line for line in lines[start : start + SAMPLE_LINES] if line.strip()]
     separator = separator or _found_separator(sample)
     if not header:
@@ -74,7 +74,7 @@ def read_text(path: Path, separator: str | None, header: bool) -> Rows:
         names = [str(place + 1) for place in range(widths.most_common(1)[0][0])]
         return _rows(lines, start, separator, names)
     titles = _split(lines[start], separator) or lines[start].split(separator)
-    return _rows(lines, start + 1, separator, _distinct([title.strip() for title in titles]))
+    return _rows(lines, start + 1, separator, _distinct([_shown(title) for title in titles]))
 
 
 def _lines(path: Path) -> list[str]:
@@ -89,8 +89,9 @@ def _lines(path: Path) -> list[str]:
         )
     if b"\x00" in head and not is_utf16:
         raise ContractError(f"{path} is binary; expected CSV text or Parquet")
-    encoding = "utf-16" if is_utf16 else "utf-8-sig"
-    with path.open(encoding=encoding, errors="surrogateescape") as file:
+    # surrogateescape keeps bytes that are no UTF-8 recognisable; UTF-16 has no such thing.
+    encoding, errors = ("utf-16", "replace") if is_utf16 else ("utf-8-sig", "surrogateescape")
+    with path.open(encoding=encoding, errors=errors) as file:
         return [line.rstrip("\n") for line in file]
 
 
@@ -106,7 +107,7 @@ def _rows(lines: list[str], start: int, separator: str, names: list[str]) -> Row
             while len(values) > len(names) and values[-1] == "":
                 values.pop()
             if fault := _fault(line, values, len(names)):
-                refused.append((at + 1, "line", line[:VALUE_LENGTH], fault))
+                refused.append((at + 1, "line", _shown(line)[:VALUE_LENGTH], fault))
             else:
                 numbers.append(at + 1)
                 cells.append(values)
@@ -145,8 +146,13 @@ def _fault(line: str, values: list[str], width: int) -> str | None:
     if len(values) != width:
         return f"{len(values)} columns where {width} are expected"
     if not line.isascii() and UNDECODED.search(line):
-        return "not UTF-8"
+        return "not UTF-8: save the file in that encoding"
     return None
+
+
+def _shown(text: str) -> str:
+    """Text that can be written and printed: bytes that were no UTF-8 by their numbers."""
+    return text.strip().encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _cell(value: str) -> str | None:

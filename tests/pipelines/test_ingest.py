@@ -271,6 +271,12 @@ def test_a_bad_record_is_named_by_partition_and_offset(workspace):
     assert pd.read_csv(result["quarantine_file"])["row"].tolist() == ["1:1", "1:2"]
 
 
+def test_half_an_emoji_in_the_log_is_refused_and_can_be_written_down(workspace):
+    result = ingest_log(workspace, ListLog([logged("a"), logged("b", item_id="\ud83d")]))
+    assert result["reasons"] == {"item_id: contains a control character": 1}
+    assert pd.read_csv(result["quarantine_file"])["value"].tolist() == [r"\ud83d"]
+
+
 def test_a_long_log_is_copied_in_batches(workspace, monkeypatch):
     monkeypatch.setattr(module, "LOG_BATCH", 2)
     log = ListLog([logged(f"e{n}") for n in range(5)])

@@ -112,14 +112,14 @@ def test_marks_at_the_start_of_a_file_are_no_letters(read):
 def test_a_line_in_another_encoding_is_refused_alone(read):
     rows = read(b"user,item\n1,caf\xe9\n2,tea\n")
     assert rows.cells["item"].tolist() == ["tea"]
-    assert rows.unreadable["reason"].tolist() == ["not UTF-8"]
+    assert rows.unreadable["reason"].tolist() == ["not UTF-8: save the file in that encoding"]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is empty; expected one event a line"),
-        (b"\n \n\r\n", "is empty; expected one event a line"),
+        (b"", "is empty; expected one row a line"),
+        (b"\n \n\r\n", "is empty; expected one row a line"),
         (b"\x89PNG\r\n\x1a\n\x00\x00", "is binary; expected CSV text or Parquet"),
         (b"PK\x03\x04rest", "is a ZIP, Excel or gzip file; .* save it as CSV"),
         (b"\x1f\x8brest", "is a ZIP, Excel or gzip file"),

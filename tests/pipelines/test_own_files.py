@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from features.errors import ContractError
 from infra.workspace import Workspace
@@ -283,3 +285,47 @@ def test_whole_numbers_with_gaps_stay_whole_in_parquet(shop, tmp_path):
     result, folder = shop(path)
     assert result["reasons"] == {"user_id: missing": 1}
     assert lake.read_events(folder)["user_id"].tolist() == ["1", "3"]
+
+
+def test_unreadable_lines_of_the_item_file_are_listed_too(shop, tmp_path):
+    items = b"item_id,title\nx,Xylophone\n" + "y,Café\n".encode("latin-1")
+    _, folder = shop("user,item,time\na,x,2026-02-01\na,y,2026-02-01\n", items)
+    listed = pd.read_csv(folder.parent / "quarantine" / "shop-items.csv")
+    assert listed[["row", "reason"]].to_numpy().tolist() == [
+        [3, "not UTF-8: save the file in that encoding"]
+    ]
+    assert listed["value"].tolist() == [r"y,Caf\xe9"]
+    assert lake.read_items(folder)["title"].tolist() == ["Xylophone", "y"]
+
+
+def test_a_header_in_another_encoding_can_still_be_told(shop):
+    with pytest.raises(ContractError, match=r"its columns are: Schl\\xfcssel, was, wann") as error:
+        shop("Schlüssel,was,wann\na,b,2026-02-01\n".encode("latin-1"))
+    str(error.value).encode()
+
+
+HEADER = b"user_id,item_id,event_at\n"
+pieces = st.one_of(
+    st.binary(max_size=30),
+    st.sampled_from(
+        [b"u,i,2026-02-01\n", b'"', b",", b"\n", b"\r\n", b"\x00", b"\xff\xfe", b"\xed\xa0\x80"]
+    ),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from([b"", HEADER, b"\xff\xfe", b"PAR1"]), st.lists(pieces, max_size=8))
+def test_whatever_bytes_a_file_holds_there_is_no_traceback(tmp_path_factory, start, content):
+    folder = tmp_path_factory.mktemp("bytes")
+    path = folder / "events.csv"
+    path.write_bytes(start + b"".join(content))
+    try:
+        tables = load(
+            "shop", path, path, None, columns={}, separator=None, header=True,
+            event_type="click", hide_seen=False,
+        )  # fmt: skip
+        rows = ingest(Workspace(folder, "shop"), tables, now=NOW)["rows"]
+    except ContractError as error:
+        str(error).encode()  # can be printed
+    else:
+        assert rows["read"] == rows["accepted"] + rows["quarantined"] > 0

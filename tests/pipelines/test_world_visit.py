@@ -27,7 +27,7 @@ class FakeApi:
         self.lock = threading.Lock()
         self.clock = datetime(2026, 1, 1, tzinfo=UTC)
         self.headers, self.asked, self.events, self.shown_at = [], [], [], {}
-        self.open_users, self.overlaps = set(), 0
+        self.connections = set()
 
     def answer(self, path, body, now):
         with self.lock:
@@ -69,6 +69,7 @@ def serve():
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 now = datetime.fromisoformat(self.headers["X-Simulated-Now"])
+                api.connections.add(self.client_address)
                 status, content = api.answer(self.path, body, now)
                 text = json.dumps(content).encode()
                 self.send_response(status)
@@ -228,11 +229,12 @@ def test_nobody_looks_at_two_slates_at_once(world, serve):
     assert max(seen) == 1
 
 
-def test_a_fast_server_gets_a_hundred_slates_a_second(world, serve):
-    address = serve(FakeApi(first_ten))
-    since = time.perf_counter()
-    visit(world, address, day=DAY, requests=300, seed=8)
-    assert 300 / (time.perf_counter() - since) > 100
+def test_a_day_costs_one_connection_per_worker(world, serve):
+    """What makes hundreds of slates a second possible; the rate itself is the machine's."""
+    api = FakeApi(first_ten)
+    visit(world, serve(api), day=DAY, requests=100, seed=8, workers=3)
+    assert len(api.headers) > 100
+    assert 1 <= len(api.connections) <= 3
 
 
 def test_an_api_that_is_not_there_says_how_to_start_it(world):
