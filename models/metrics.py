@@ -92,8 +92,8 @@ def coverage(lists: Sequence[np.ndarray], n_items: int, k: int) -> float:
     return len(np.unique(shown)) / max(n_items, 1)
 
 
-def bootstrap(values: np.ndarray, seed: int) -> dict[str, float]:
-    """Mean with its 95 % interval, users drawn with replacement.
+def bootstrap(values: np.ndarray, seed: int) -> dict[str, float | None]:
+    """Mean with its 95 % interval, users drawn with replacement; None where there is no user.
 
     Args:
         values: (U,) one per user. For a comparison pass the difference per user: pairing removes
@@ -109,7 +109,7 @@ def bootstrap(values: np.ndarray, seed: int) -> dict[str, float]:
     """
     n = len(values)
     if n == 0:
-        return {"mean": float("nan"), "low": float("nan"), "high": float("nan")}
+        return {"mean": None, "low": None, "high": None}
     times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
     means = times @ values / n  # (RESAMPLES,)
     low, high = np.quantile(means, [0.025, 0.975])

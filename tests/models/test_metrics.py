@@ -104,4 +104,4 @@ def test_pairing_sees_what_two_intervals_hide() -> None:
 def test_same_seed_same_interval_and_no_user_no_number() -> None:
     values = np.random.default_rng(2).random(50)
     assert bootstrap(values, seed=3) == bootstrap(values, seed=3)
-    assert np.isnan(bootstrap(np.empty(0), seed=3)["mean"])
+    assert bootstrap(np.empty(0), seed=3)["mean"] is None

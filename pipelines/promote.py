@@ -1,0 +1,193 @@
+"""From a staged and judged bundle to the one that serving answers from, and back.
+
+publish_bundle    the evaluated weights over the newest data -> bundles/versions/<id>/
+promote           the gate, then the pointer
+rollback          the pointer back
+
+python -m pipelines.promote --dataset world [--bundle ID] [--force] [--rollback]
+"""
+
+import argparse
+import json
+import shutil
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from features.definitions import BATCH_LAG, of_view
+from features.errors import ContractError
+from features.point_in_time import item_matrix
+from infra.clients import open_feast
+from infra.settings import Settings
+from infra.workspace import Workspace
+from models import bundle as bundles
+from models.bundle import load, of_parts, version_path
+from models.metrics import bootstrap
+from models.split import time_split
+from models.staging import write
+from pipelines.evaluate import CHAMPION
+from pipelines.past import Past, read_past
+from pipelines.ranker_rows import TICK
+from pipelines.reference import reference_rows
+from pipelines.retrieval import read
+from pipelines.train_retrieval import FOR_BUNDLE
+
+SEED = 0
+"""Of the gate's resampling and of the reference's sample: the same bundle, the same verdict."""
+
+
+def publish_bundle(workspace: Workspace) -> str:
+    """Publish the staged weights over everything the lake knows now; nobody points to it yet.
+
+    The weights are those that were evaluated. What needs no training (catalogue, item features,
+    popularity, neighbours) is made again as of the end of the data, so that serving does not start
+    with a popular list as old as the test window.
+
+    Returns:
+        The bundle's id; its judgement is kept in `training`/"evaluations"/<id>.*.
+
+    Raises:
+        ContractError: nothing staged or judged, or no item features known at the end of the data.
+    """
+    folder = workspace.training
+    for file, step in (("bundle/manifest.json", "train"), ("evaluation.json", "evaluate")):
+        if not (folder / file).exists():
+            raise ContractError(f"no {folder / file}; run `shortlist {step}` first")
+    staged = load(folder / "bundle")
+    result = json.loads((folder / "evaluation.json").read_text())
+    past, store = read_past(workspace), open_feast(workspace)
+    split = time_split(past.positives["event_us"].to_numpy())
+    moment = fresh_at(split.end)
+    parts = replace(
+        past.parts(moment, _daily(past, store, moment), read(folder / FOR_BUNDLE)),
+        vocabulary=staged.catalogue.vocabulary,  # the codes that the ranker learned
+        ranker=staged.ranker,
+        trained_until=staged.manifest["trained_until"],
+        absent=staged.absent,
+        metrics={"models": result["models"], "paired": result["paired"]},
+    )
+    served = of_parts(parts, path=None, manifest={"id": "reference", "absent": {}})
+    reference = reference_rows(workspace, past, store, served, split.end, SEED)
+    write(folder / "to-publish", replace(parts, reference=reference))
+    bundle_id = bundles.publish(folder / "to-publish", workspace.bundles)
+    (folder / "evaluations").mkdir(exist_ok=True)
+    shutil.copy(folder / "per_user.parquet", folder / "evaluations" / f"{bundle_id}.parquet")
+    shutil.copy(folder / "evaluation.json", folder / "evaluations" / f"{bundle_id}.json")
+    (folder / "published.json").write_text(json.dumps({"bundle": bundle_id}))
+    return bundle_id
+
+
+def promote(
+    workspace: Workspace, bundle_id: str | None = None, force: bool = False
+) -> dict[str, Any]:
+    """Let serving answer from a published bundle, unless the champion is surely better.
+
+    Args:
+        workspace: where the bundles are.
+        bundle_id: a published id; None = the newest.
+        force: promote whatever the gate says. A damaged bundle is refused all the same.
+
+    Returns:
+        `promoted`, `verdict` (one sentence), `bundle`, `previous` (the champion until now, or
+        None), `difference` {mean, low, high} in nDCG@10 by user, or None without a comparison.
+
+    Raises:
+        ContractError: unknown or damaged bundle.
+
+    Interview: What must a model prove before it replaces the one in production?
+        That it is whole (every byte matches its manifest, every feature is ours) and that it is
+        not surely worse than the champion on the same users. An absolute threshold would only
+        measure how easy this month's data is.
+        Trade-off: a gate that refuses only what is surely worse lets small losses through; many
+        small losses in a row need a hold-out that is never retrained.
+        Shown by: tests/pipelines/test_promote.py::test_a_surely_worse_challenger_is_refused
+    """
+    bundle_id = bundle_id or _newest(workspace)
+    load(version_path(workspace.bundles, bundle_id))
+    champion = bundles.current(workspace.bundles)
+    passed, because, difference = _gate(workspace, bundle_id, champion)
+    promoted = passed or force
+    if promoted:
+        bundles.point_to(workspace.bundles, bundle_id)
+    forced = " (forced)" if force and not passed else ""
+    return {
+        "promoted": promoted,
+        "verdict": f"{'promoted' if promoted else 'refused'}{forced}: {because}",
+        "bundle": bundle_id,
+        "previous": champion,
+        "difference": difference,
+    }
+
+
+def rollback(workspace: Workspace) -> dict[str, Any]:
+    """Point back to the bundle before; raises ContractError where there is none."""
+    left = bundles.current(workspace.bundles)
+    bundle_id = bundles.rollback(workspace.bundles)
+    return {"bundle": bundle_id, "left": left, "verdict": f"serving answers from {bundle_id} again"}
+
+
+def fresh_at(end: datetime) -> datetime:
+    """The first moment after `end` at which a new day's batch rows are known."""
+    midnight = end.replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight + (timedelta(days=1) if midnight < end else timedelta()) + BATCH_LAG + TICK
+
+
+def _gate(
+    workspace: Workspace, bundle_id: str, champion: str | None
+) -> tuple[bool, str, dict[str, Any] | None]:
+    """Whether it may pass, why, and the paired difference if there is one."""
+    if champion is None:
+        return True, "the first bundle", None
+    if champion == bundle_id:
+        return True, "it is the champion already", None
+    judged = workspace.training / "evaluations" / f"{bundle_id}.json"
+    seen = json.loads(judged.read_text())["champion"] if judged.exists() else None
+    if seen != champion:
+        return False, f"compared with {seen}, expected {champion}; run `shortlist evaluate`", None
+    table = pd.read_parquet(judged.with_suffix(".parquet"))
+    if table.empty:
+        return True, "no test user, nothing to compare", None
+    difference = bootstrap((table["full"] - table[CHAMPION]).to_numpy(), SEED)
+    assert difference["high"] is not None
+    told = (
+        f"nDCG@10 {difference['mean']:+.4f} ({difference['low']:+.4f} … {difference['high']:+.4f}) "
+        f"against {champion} on {len(table)} users"
+    )
+    return difference["high"] >= 0, told, difference
+
+
+def _newest(workspace: Workspace) -> str:
+    path = workspace.training / "published.json"
+    if not path.exists():
+        raise ContractError(f"no {path}; publish a bundle first with `shortlist train`")
+    return json.loads(path.read_text())["bundle"]
+
+
+def _daily(past: Past, store: Any, moment: datetime) -> np.ndarray:
+    daily = item_matrix(store, past.ids(moment), [moment])[moment]
+    if (daily == [feature.default for feature in of_view("item_daily")]).all():
+        raise ContractError(
+            f"no item_daily row is known at {moment:%Y-%m-%d %H:%M} UTC, expected those of "
+            f"{moment:%Y-%m-%d}; run `shortlist features` first"
+        )
+    return daily
+
+
+def main() -> None:
+    """Command line of this step; prints the result as one line of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.promote", description=__doc__)
+    parser.add_argument("--dataset", default="world")
+    parser.add_argument("--bundle", default=None, help="a published id; the newest unless named")
+    parser.add_argument("--force", action="store_true", help="promote against the gate")
+    parser.add_argument("--rollback", action="store_true", help="back to the bundle before")
+    asked = parser.parse_args()
+    workspace = Workspace.of(Settings(dataset=asked.dataset))
+    done = rollback(workspace) if asked.rollback else promote(workspace, asked.bundle, asked.force)
+    print(json.dumps(done))
+
+
+if __name__ == "__main__":
+    main()
