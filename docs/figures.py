@@ -114,11 +114,10 @@ def take_screenshot(settings: Settings, workspace: Workspace, path: Path) -> Non
     """Serve the bundle, choose the first user, click one item, and keep the picture."""
     from playwright.sync_api import sync_playwright
 
-    from pipelines.run import serve_from, split_of
     from pipelines.serve import local_stack
 
     with (
-        local_stack(settings, workspace, serve_from(split_of(workspace))) as address,
+        local_stack(settings, workspace, "data") as address,
         sync_playwright() as play,
     ):
         browser = play.chromium.launch(

@@ -57,7 +57,7 @@ def run_demo(settings: Settings, workspace: Workspace, scale: str, seed: int, en
         line = run_line(workspace, scale, seed, engine, steps)
         day_1 = serve_from(split_of(workspace))
         with steps.step("serve", "API and stream worker start") as done:
-            stack = local_stack(settings, workspace, day_1, EXPERIMENT)
+            stack = local_stack(settings, workspace, "data", EXPERIMENT)
             address = stack.__enter__()
             done.append(address)
         try:

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -27,13 +26,13 @@ STOP_SECONDS = 10.0
 def local_stack(
     settings: Settings,
     workspace: Workspace,
-    clock_start: datetime | None,
+    clock: str,
     experiment: str | None = None,
 ) -> Iterator[str]:
     """Both processes up and the API ready; yields its address, and stops both at the end.
 
     Args:
-        clock_start: where the served clock starts; None = this machine's time.
+        clock: data = the served clock starts where the data ends; real = this machine's time.
         experiment: name of an A/B test of the full line against popularity.
 
     Raises:
@@ -57,11 +56,9 @@ def local_stack(
         "SHORTLIST_PORT": str(settings.port),
         "OMP_NUM_THREADS": "1",  # one request, one thread: two cores serve two requests
     }
-    if clock_start is not None:
-        environment |= {
-            "SHORTLIST_CLOCK": "simulated",
-            "SHORTLIST_CLOCK_START": clock_start.isoformat(),
-        }
+    if clock == "data":
+        start = serve_from(split_of(workspace))
+        environment |= {"SHORTLIST_CLOCK": "simulated", "SHORTLIST_CLOCK_START": start.isoformat()}
     if experiment is not None:
         environment["SHORTLIST_EXPERIMENT"] = experiment
     address = f"http://{settings.host}:{settings.port}"
@@ -85,8 +82,7 @@ def local_stack(
 
 def serve_forever(settings: Settings, workspace: Workspace, clock: str) -> None:
     """Serve until Ctrl-C."""
-    start = serve_from(split_of(workspace)) if clock == "data" else None
-    with local_stack(settings, workspace, start) as address:
+    with local_stack(settings, workspace, clock) as address:
         console.print(
             f"[bold green]Serving[/] {workspace.name} at [bold]{address}[/]  (logs: {_log(workspace, '*')})"
         )
