@@ -1,8 +1,9 @@
 """Who is tested, and on what: one query per user, under the protocol that every data set shares.
 
 A test user is known before `test_from` and takes something afterwards that was known before it.
-Relevant are the distinct items of the test window; where the data set filters what was seen, an
-item taken before is neither listed nor relevant.
+Relevant are the distinct items of the test window, but for those taken from slates that a bundle
+ranked: they would judge every list by its likeness to that bundle's. Where the data set filters
+what was seen, an item taken before is neither listed nor relevant.
 """
 
 import json
@@ -56,7 +57,8 @@ def users_asked(
     """
     index = bundle.catalogue.index
     own = _by_user(past.before(split.test_from), index)
-    after = _by_user(past.between(split.test_from, split.end), index)
+    test = past.between(split.test_from, split.end)
+    after = _by_user(test[test["is_neutral"]], index)
     relevant = {}
     for user in sorted(own.keys() & after.keys()):
         items = np.unique(after[user][0])

@@ -5,6 +5,7 @@
 The world, the public data sets and a stranger's file differ only before the lake.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -91,16 +92,18 @@ def train(workspace: Workspace, scale: str, seed: int, steps: Steps) -> dict[str
     from pipelines.train_ranker import train_ranker
 
     split = split_of(workspace)
-    with steps.step("train retrieval", "two-tower, in-batch softmax with logQ"):
-        run_module(
+    with steps.step("train retrieval", "two-tower, in-batch softmax with logQ") as done:
+        retrieval = run_module(
             "pipelines.train_retrieval",
             ["--dataset", workspace.name, "--scale", scale, "--seed", str(seed)],
             {"SHORTLIST_HOME": str(workspace.home)},
         )
+        told = retrieval["retrieval-for-bundle"]
+        done.append(told.get("absent") or f"{told['positives']} positives with a past")
     with steps.step("train ranker", "LightGBM on point-in-time rows") as done:
         ranker = train_ranker(workspace, split, scale, seed)
         done.append(_told(ranker))
-    return {"ranker": ranker}
+    return {"retrieval": retrieval, "ranker": ranker}
 
 
 def finish(workspace: Workspace, seed: int, steps: Steps, force: bool = False) -> dict[str, Any]:
@@ -130,17 +133,23 @@ def run_line(
     return {**made, **trained, **finish(workspace, seed, steps)}
 
 
-def run_module(module: str, arguments: list[str], environment: Mapping[str, str]) -> None:
-    """Run one step as `python -m`; its output is shown as it comes.
+def run_module(module: str, arguments: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Run one step as `python -m`; its progress is shown as it comes.
+
+    Returns:
+        The JSON of the last line that it printed.
 
     Raises:
         RecommenderError: the step failed; it has printed why.
     """
     ended = subprocess.run(
-        [sys.executable, "-m", module, *arguments], env={**os.environ, **environment}, check=False
-    )
+        [sys.executable, "-m", module, *arguments],
+        env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
     if ended.returncode:
         raise RecommenderError(f"python -m {module} ended with {ended.returncode}; see above")
+    result: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return result
 
 
 def _told(result: Mapping[str, Any]) -> str:

@@ -23,4 +23,4 @@ class Steps:
         yield results
         seconds = time.monotonic() - since
         self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 2)
-        console.print(f"  [green]✓[/] {seconds:5.1f} s  {'; '.join(results)}")
+        console.print(f"  [green]✓[/] {seconds:.1f} s  {'; '.join(results)}")

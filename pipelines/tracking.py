@@ -1,5 +1,6 @@
 """What MLflow remembers of a bundle: its run, its version in the registry, and which is champion."""
 
+import logging
 import os
 from typing import Any
 
@@ -35,6 +36,8 @@ def log_bundle(
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    for chatty in ("mlflow", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     workspace.home.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(workspace.tracking_uri)
     client = MlflowClient()
