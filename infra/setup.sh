@@ -28,7 +28,8 @@ else
   "$python" -m venv --clear .venv || { echo "setup: on Debian: apt install python3-venv" >&2; exit 1; }
   install() { .venv/bin/python -m pip install --disable-pip-version-check "$@"; }
 fi
-install -q --require-hashes -r requirements/dev.txt
+# The lock is whole, so nothing is resolved here (and pip would trip over extras in hash mode).
+install -q --no-deps --require-hashes -r requirements/dev.txt
 
 # uv is in the lock, so that both ways can ask for torch's CPU build.
 torch() { .venv/bin/uv pip install -q --python .venv -r requirements/torch.txt "$@"; }

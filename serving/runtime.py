@@ -1,0 +1,98 @@
+"""The parts of one running API, put together in one place and closed in the right order."""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from features.errors import NotReady
+from infra.clock import Clock
+from infra.event_log import SqliteEventLog
+from infra.settings import Settings
+from infra.workspace import Workspace
+from models.bundle import Bundle
+from monitoring.metrics import Metrics
+from serving.current import CurrentBundle, StoreReader
+from serving.events import EventDoor
+from serving.fallback import Fallback, LastLists, PopularInContext
+from serving.moment import clock_of
+from serving.outbox import Outbox
+from serving.recommend import Recommender
+
+WATCH_EVERY_S = 1.0
+
+
+@dataclass(slots=True)
+class Runtime:
+    """What the routes use."""
+
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    log: SqliteEventLog
+    current: CurrentBundle
+    reader: StoreReader
+    recommender: Recommender
+    events: EventDoor
+    outbox: Outbox
+    started: bool = False
+    """The first attempt to load everything is over, with or without success."""
+
+    @classmethod
+    def of(cls, settings: Settings, metrics: Metrics) -> "Runtime":
+        """Everything that opens fast; `watch` loads the rest.
+
+        Raises:
+            ContractError: a simulated clock without a start.
+            ValueError: the event log has another number of partitions.
+        """
+        workspace = Workspace.of(settings)
+        log = SqliteEventLog(workspace.event_log, settings.partitions)
+        fallback = Fallback(LastLists(), PopularInContext())
+        reader = StoreReader(workspace)
+        return cls(
+            settings=settings,
+            clock=clock_of(settings),
+            metrics=metrics,
+            log=log,
+            current=CurrentBundle(workspace.bundles, metrics),
+            reader=reader,
+            recommender=Recommender(settings, reader, fallback, metrics),
+            events=EventDoor(log, fallback, metrics),
+            outbox=Outbox(log, metrics, settings.feature_log_share),
+        )
+
+    @property
+    def ready(self) -> bool:
+        """A bundle answers, and the feature store is open or known not to be."""
+        return self.started and self.current.bundle is not None
+
+    def bundle(self) -> Bundle:
+        """The bundle that answers this request.
+
+        Raises:
+            NotReady: none is loaded.
+        """
+        if self.current.bundle is None:
+            raise NotReady(self.current.reason)
+        return self.current.bundle
+
+    async def watch(self) -> None:
+        """Load the bundle and open the store, then look for changes until cancelled."""
+        while True:
+            try:
+                await asyncio.to_thread(self.current.refresh)
+                await asyncio.to_thread(self.reader.open)
+            except (
+                Exception
+            ) as error:  # a full disk, a mistake of ours: the next second tries again
+                structlog.get_logger().error("watch failed", exc_info=error)
+            self.started = True
+            await asyncio.sleep(WATCH_EVERY_S)
+
+    def close(self) -> None:
+        """Stop taking, write what waits, close the log last."""
+        self.events.close()
+        self.reader.close()
+        self.outbox.close()
+        self.log.close()
