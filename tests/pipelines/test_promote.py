@@ -7,12 +7,17 @@ import pytest
 
 from features.definitions import FEATURE_NAMES
 from features.errors import ContractError
+from features.request import Context, UserRow, user_state
+from features.schema import DatasetInfo
 from infra.workspace import Workspace
 from models.bundle import current, load, publish, version_path
+from models.funnel import recommend
 from models.staging import write
 from pipelines.evaluate import evaluate
 from pipelines.promote import fresh_at, promote, publish_bundle, rollback
-from tests.worlds import tiny_parts
+from pipelines.train_ranker import train_ranker
+from pipelines.train_retrieval import train_retrieval
+from tests.worlds import NOW_US, filled, purchases, tiny_parts
 
 
 def published(workspace: Workspace, seed: int, champion: str | None, full, other) -> str:
@@ -104,6 +109,13 @@ def test_nothing_judged_says_what_to_do(workspace: Workspace) -> None:
         publish_bundle(workspace)
 
 
+def test_the_judgement_of_another_bundle_is_not_published(workspace: Workspace) -> None:
+    write(workspace.training / "bundle", tiny_parts(n_items=8, n_users=5))
+    (workspace.training / "evaluation.json").write_text(json.dumps({"bundle": "another"}))
+    with pytest.raises(ContractError, match=r"judges another, but [0-9a-f]{16} is staged"):
+        publish_bundle(workspace)
+
+
 def test_published_are_the_judged_weights_over_the_newest_data(shop) -> None:
     workspace = shop.workspace
     result = evaluate(workspace, shop.split, seed=1)
@@ -152,3 +164,24 @@ def test_fresh_is_the_first_night_after_the_data() -> None:
     end = datetime(2026, 2, 28, 23, 46, tzinfo=UTC)
     assert fresh_at(end) == datetime(2026, 3, 1, 2, 0, 0, 1, tzinfo=UTC)
     assert fresh_at(datetime(2026, 3, 1, tzinfo=UTC)) == fresh_at(end)
+
+
+@pytest.mark.parametrize("has_impressions", [False, True])
+def test_a_shop_of_one_user_and_one_item_gets_a_bundle_that_answers(
+    tmp_path, has_impressions: bool
+) -> None:
+    workspace = Workspace(tmp_path, "lonely")
+    events = purchases(n_users=1, n_items=30, days=9)
+    events = events.assign(item_id="i00").head(6)
+    split = filled(workspace, events, DatasetInfo("lonely", has_impressions=has_impressions))
+    train_retrieval(workspace, split, "tiny", 1)
+    told = train_ranker(workspace, split, "tiny", 1)
+    assert set(told["absent"]) == {"ranker", "two_tower"}
+    result = evaluate(workspace, split, seed=1)
+    assert result["reasons"] == told["absent"]
+    bundle_id = publish_bundle(workspace)
+    assert promote(workspace)["promoted"]
+    bundle = load(version_path(workspace.bundles, bundle_id))
+    assert bundle.absent == told["absent"]
+    user = user_state(UserRow.unknown(), bundle.catalogue)
+    assert recommend(bundle, user, Context(NOW_US), 10).item_ix.tolist() == [0]
