@@ -60,7 +60,7 @@ def recall(judged: Judged) -> np.ndarray:
 
 def hit(judged: Judged) -> np.ndarray:
     """(U,) 1 where anything relevant was listed."""
-    return judged.gain.any(axis=1).astype(np.float64)
+    return np.asarray(judged.gain.any(axis=1), dtype=np.float64)
 
 
 def average_precision(judged: Judged) -> np.ndarray:

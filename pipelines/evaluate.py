@@ -44,8 +44,8 @@ def evaluate(workspace: Workspace, split: Split, seed: int) -> dict[str, Any]:
 
     Returns:
         `models` {model: {metric_at_10: {mean, low, high}, coverage}}, `paired` {baseline:
-        full minus baseline in nDCG@10}, `counts` {users, items, relevant}, `champion` its id or
-        None, `reasons` {part: why the bundle lacks it}.
+        full minus baseline in nDCG@10}, `counts` {users, items, relevant}, `bundle` the staged
+        id, `champion` the id compared with or None, `reasons` {part: why the bundle lacks it}.
     """
     past, store = read_past(workspace), open_feast(workspace)
     staged = load(workspace.training / "bundle")
@@ -78,6 +78,7 @@ def evaluate(workspace: Workspace, split: Split, seed: int) -> dict[str, Any]:
             "items": len(staged.catalogue.item_ids),
             "relevant": sum(len(a.relevant) for a in asked),
         },
+        "bundle": staged.id,
         "champion": champion_id,
         "reasons": staged.absent,
     }
@@ -178,7 +179,7 @@ def _unseen(staged: Bundle, asked: Asked, items: np.ndarray) -> np.ndarray:
     if staged.info.seen_filter:
         items = items[: K + len(asked.own_ix)]
         items = items[~np.isin(items, asked.own_ix)]
-    return items[:K]
+    return items[:K].copy()  # a slice would keep the whole catalogue alive for every user
 
 
 def main() -> None:

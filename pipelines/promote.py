@@ -58,6 +58,11 @@ def publish_bundle(workspace: Workspace) -> str:
             raise ContractError(f"no {folder / file}; run `shortlist {step}` first")
     staged = load(folder / "bundle")
     result = json.loads((folder / "evaluation.json").read_text())
+    if result["bundle"] != staged.id:
+        raise ContractError(
+            f"{folder / 'evaluation.json'} judges {result['bundle']}, but {staged.id} is staged; "
+            "run `shortlist evaluate` again"
+        )
     past, store = read_past(workspace), open_feast(workspace)
     split = time_split(past.positives["event_us"].to_numpy())
     moment = fresh_at(split.end)

@@ -38,7 +38,7 @@ def reference_rows(
 
     Returns:
         One row per listed item, columns FEATURE_NAMES and score; None where the bundle has no
-        ranker, because nothing reads or logs features then.
+        ranker, because nothing reads or logs features then, or where nobody ever came.
     """
     if bundle.ranker is None:
         return None
@@ -50,6 +50,8 @@ def reference_rows(
         slate = recommend(bundle, user_state(row, catalogue), context, K)
         assert slate.features is not None
         tables.append(np.column_stack([slate.features, slate.scores]))
+    if not tables:
+        return None
     return pd.DataFrame(np.vstack(tables), columns=[*FEATURE_NAMES, "score"])
 
 

@@ -1,6 +1,7 @@
 """Small worlds whose right answer is known, and a tiny bundle that any test can load."""
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pandas as pd
 from features.definitions import FEATURE_NAMES, of_view
 from features.request import Context, UserRow, UserState, user_state
 from features.schema import DatasetInfo
+from infra.workspace import Workspace
 from models import covisitation, ranker
 from models.bundle import Bundle, Parts, load, write
 from models.popularity import popular_order
+from models.split import Split, time_split
 from models.user_tower import UserTower
 
 NOW_US = 1_772_323_200_000_000
@@ -155,3 +158,65 @@ def _played(users: list[int], items: list[int], n_items: int, answer: list[int])
 def history_of(world: Played, user: int) -> np.ndarray:
     """What the user took, newest first."""
     return world.item_ix[world.user_ix == user][::-1]
+
+
+def purchases(n_users: int = 50, n_items: int = 30, days: int = 40, seed: int = 11) -> pd.DataFrame:
+    """A shop where everybody buys the same three things again, and now and then what is popular."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(n_users):
+        favourites = rng.choice(n_items, 3, replace=False)
+        for _ in range(25):
+            item = rng.choice(favourites) if rng.random() < 0.7 else min(rng.zipf(1.6), n_items) - 1
+            rows.append((f"u{user:02d}", f"i{item:02d}", int(rng.integers(0, days * 86_400))))
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "second"])
+    return _raw(frame, days).assign(event_type="purchase", value=2.5)
+
+
+def slates(
+    n_users: int = 50, n_items: int = 24, days: int = 30, seed: int = 12, k: int = 6
+) -> pd.DataFrame:
+    """Logged slates: users click items of their own colour, and the upper places more often."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(n_users):
+        for visit in range(18):
+            second, request = int(rng.integers(0, days * 86_400)), f"r{user:02d}-{visit:02d}"
+            for place, item in enumerate(rng.choice(n_items, k, replace=False), start=1):
+                shown = (f"u{user:02d}", f"i{item:02d}", second, request, place)
+                rows.append((*shown, "impression"))
+                if rng.random() < (0.6 if item % 2 == user % 2 else 0.05) / place**0.5:
+                    rows.append((*shown[:2], second + 10 * place, request, place, "click"))
+    columns = ["user_id", "item_id", "second", "request_id", "position", "event_type"]
+    frame = _raw(pd.DataFrame(rows, columns=columns), days)
+    device = np.where(frame["second"] % 2 == 0, '{"device": "app"}', '{"device": "web"}')
+    return frame.assign(context=device)
+
+
+def _raw(frame: pd.DataFrame, days: int) -> pd.DataFrame:
+    """Times counted from `days` before NOW_US."""
+    start = pd.Timestamp(NOW_US, unit="us", tz="UTC") - pd.Timedelta(days=days)
+    return frame.assign(event_at=start + pd.to_timedelta(frame["second"], unit="s"))
+
+
+def filled(workspace: Workspace, events: pd.DataFrame, info: DatasetInfo) -> Split:
+    """Lake, batch and streaming features of raw events; returns the split."""
+    from infra.clients import open_feast
+    from pipelines.build_features import build_features
+    from pipelines.ingest import ingest
+    from pipelines.loaders.tables import Tables
+    from pipelines.materialize import apply_views
+    from pipelines.past import read_past
+
+    ids = sorted(events["item_id"].unique())
+    items = pd.DataFrame({"item_id": ids, "title": [f"Item {i}" for i in ids]})
+    items["category"] = [f"c{int(item[1:]) % 2}" for item in ids]
+    items["price"] = [1.0 + int(item[1:]) for item in ids]
+    now = datetime.fromtimestamp(NOW_US / 1e6, UTC)
+    ingest(workspace, Tables(events.drop(columns="second"), items, None, info), now=now)
+    split = time_split(read_past(workspace).positives["event_us"].to_numpy())
+    first = split.ranker_from.date() - timedelta(days=1)
+    days = (now.date() - first).days + 2
+    build_features(workspace, [first + timedelta(days=d) for d in range(days)], "duckdb")
+    apply_views(open_feast(workspace), workspace.offline)
+    return split

@@ -1,4 +1,6 @@
+import os
 from math import log2
+from pathlib import Path
 
 import ir_measures
 import numpy as np
@@ -105,3 +107,28 @@ def test_same_seed_same_interval_and_no_user_no_number() -> None:
     values = np.random.default_rng(2).random(50)
     assert bootstrap(values, seed=3) == bootstrap(values, seed=3)
     assert bootstrap(np.empty(0), seed=3)["mean"] is None
+
+
+@pytest.mark.data
+def test_the_published_figures_of_most_popular_films_are_reproduced() -> None:
+    # The protocol of the Microsoft recommenders benchmark, as the data's README states it.
+    path = Path(os.environ.get("SHORTLIST_DATA_DIR", "../shared/data")) / "ml-100k" / "u.data"
+    if not path.exists():
+        pytest.skip(f"{path} is absent; SHORTLIST_DATA_DIR names the folder of the public data")
+    ratings = pd.read_csv(path, sep="\t", names=["user", "item", "stars", "at"])
+    ratings["random"] = np.random.RandomState(42).rand(len(ratings))
+    ratings = ratings.sort_values(["item", "random"])
+    rank = ratings.groupby("item").cumcount() + 1
+    count = ratings.groupby("item")["item"].transform("size")
+    in_train = rank <= (0.75 * count).round()
+    train, test = ratings[in_train], ratings[~in_train]
+    assert (len(train), len(test), test["user"].nunique()) == (75_066, 24_934, 943)
+
+    popular = np.argsort(-np.bincount(train["item"]), kind="stable")
+    seen = train.groupby("user")["item"].agg(set)
+    wanted = test.groupby("user")["item"].agg(list)
+    lists = [popular[~np.isin(popular, list(seen.get(user, ())))][:10] for user in wanted.index]
+    judged = judge(lists, [np.array(items) for items in wanted], k=10)
+    published = {"map": 0.0560, "ndcg": 0.2524, "precision": 0.2287, "recall": 0.1132}
+    for name, value in published.items():
+        assert METRICS[name](judged).mean() == pytest.approx(value, abs=0.001), name
