@@ -7,7 +7,7 @@ import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,10 @@ from features.definitions import FEATURES
 from features.schema import DatasetInfo
 from models.covisitation import Neighbours
 from models.manifest import FORMAT, MANIFEST, bundle_id, digest
-from models.ranker import Ranker
 from models.user_tower import UserTower
+
+if TYPE_CHECKING:  # the towers are trained in a process that must not load LightGBM beside torch
+    from models.ranker import Ranker
 
 ITEM_COLUMNS = ["item_id", "title", "category", "subcategory", "price"]
 
@@ -36,7 +38,7 @@ class Parts:
     covisitation: Neighbours | None = None
     item_vectors: np.ndarray | None = None  # (N, D)
     tower: UserTower | None = None
-    ranker: Ranker | None = None
+    ranker: "Ranker | None" = None
     absent: dict[str, str] | None = None  # part -> why it is missing
     metrics: dict[str, Any] | None = None
     reference: pd.DataFrame | None = None

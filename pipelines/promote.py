@@ -72,7 +72,7 @@ def publish_bundle(workspace: Workspace) -> str:
         ranker=staged.ranker,
         trained_until=staged.manifest["trained_until"],
         absent=staged.absent,
-        metrics={"models": result["models"], "paired": result["paired"]},
+        metrics={part: _its_own(result[part]) for part in ("models", "paired")},
     )
     served = of_parts(parts, path=None, manifest={"id": "reference", "absent": {}})
     reference = reference_rows(workspace, past, store, served, split.end, SEED)
@@ -132,6 +132,11 @@ def rollback(workspace: Workspace) -> dict[str, Any]:
     left = bundles.current(workspace.bundles)
     bundle_id = bundles.rollback(workspace.bundles)
     return {"bundle": bundle_id, "left": left, "verdict": f"serving answers from {bundle_id} again"}
+
+
+def _its_own(judged: dict[str, Any]) -> dict[str, Any]:
+    """Without the champion: the same bundle has the same id, whatever it was compared with."""
+    return {model: values for model, values in judged.items() if model != CHAMPION}
 
 
 def fresh_at(end: datetime) -> datetime:

@@ -87,7 +87,7 @@ def train(workspace: Workspace, scale: str, seed: int, steps: Steps) -> dict[str
         torch and LightGBM both bring an OpenMP runtime, and on some systems two of them in one
         process crash. A process per step also returns its memory and leaves serving without torch.
         Trade-off: a few seconds of imports per step, and results pass through files.
-        Shown by: tests/pipelines/test_run.py::test_the_ranker_is_trained_without_torch_in_the_process
+        Shown by: tests/pipelines/test_run.py::test_torch_and_lightgbm_never_share_a_process
     """
     from pipelines.train_ranker import train_ranker
 

@@ -4,6 +4,7 @@ Every case ends in a bundle or in one clear line with exit code 2; none ends in 
 was good in the file is kept.
 """
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -32,45 +33,41 @@ def shop(users: int = 30, items: int = 15, rows: int = 600) -> pd.DataFrame:
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Runs the command in a home of its own; gives exit code, what was printed, and the report."""
-    home = tmp_path / "home"
-    monkeypatch.setenv("SHORTLIST_HOME", str(home))
+def shop_of(home, request) -> Workspace:
+    """A data set of this test's own, in the home that all share."""
+    return Workspace(home, "shop-" + hashlib.sha1(request.node.name.encode()).hexdigest()[:8])
+
+
+@pytest.fixture
+def run(shop_of, monkeypatch, capsys):
+    """Runs the command on this test's data set: exit code, what was printed, the report."""
+    monkeypatch.setenv("SHORTLIST_HOME", str(shop_of.home))
 
     def call(path: Path, *flags: str):
-        arguments = [
-            "run",
-            "--name",
-            "shop",
-            "--events",
-            str(path),
-            "--scale",
-            "tiny",
-            "--engine",
-            "duckdb",
-        ]
-        monkeypatch.setattr("sys.argv", ["shortlist", *arguments, *flags])
+        named = ["run", "--name", shop_of.name, "--events", str(path)]
+        dials = ["--scale", "tiny", "--engine", "duckdb"]
+        monkeypatch.setattr("sys.argv", ["shortlist", *named, *dials, *flags])
         try:
             main()
             code = 0
         except SystemExit as ended:
             code = int(ended.code or 0)
         told = " ".join(capsys.readouterr().err.split())
-        report = home / "reports" / "run-shop.json"
+        report = shop_of.reports / f"run-{shop_of.name}.json"
         metrics = json.loads(report.read_text())["metrics"] if code == 0 else None
         return code, told, metrics
 
     return call
 
 
-def bundle_of(tmp_path: Path):
-    workspace = Workspace(tmp_path / "home", "shop")
+def bundle_of(workspace: Workspace):
     return load(version_path(workspace.bundles, current(workspace.bundles)))
-
-
-def kept(tmp_path: Path) -> pd.DataFrame:
-    return read_events(Workspace(tmp_path / "home", "shop").lake)
 
 
 def adds_up(metrics) -> bool:
@@ -78,7 +75,7 @@ def adds_up(metrics) -> bool:
     return rows["read"] == rows["accepted"] + rows["quarantined"]
 
 
-def test_other_column_names_and_a_second_run_of_the_same_file(run, tmp_path):
+def test_other_column_names_and_a_second_run_of_the_same_file(run, shop_of, tmp_path):
     path = tmp_path / "sales.csv"
     shop().rename(columns={"user_id": "kunde", "item_id": "sku", "event_at": "tag"}).to_csv(
         path, sep=";", index=False
@@ -88,17 +85,17 @@ def test_other_column_names_and_a_second_run_of_the_same_file(run, tmp_path):
     assert code == 0, told
     assert metrics["rows"] == {"read": 600, "accepted": 600, "quarantined": 0, "new": 600}
     assert metrics["ndcg_at_10"]["full"]["mean"] > metrics["ndcg_at_10"]["random"]["mean"]
-    first = bundle_of(tmp_path)
+    first = bundle_of(shop_of)
     assert first.ranker is not None
     assert first.tower is not None
 
     code, told, metrics = run(path, *flags)
     assert code == 0, told
     assert metrics["rows"]["new"] == 0
-    assert bundle_of(tmp_path).id == first.id, "the same file, the same bundle"
+    assert bundle_of(shop_of).id == first.id, "the same file, the same bundle"
 
 
-def test_double_colons_without_header(run, tmp_path):
+def test_double_colons_without_header(run, shop_of, tmp_path):
     path = tmp_path / "ratings.dat"
     rows = shop()[["user_id", "item_id", "value", "event_at"]].astype(str)
     path.write_text("\n".join("::".join(row) for row in rows.to_numpy()) + "\n")
@@ -108,10 +105,10 @@ def test_double_colons_without_header(run, tmp_path):
     )  # fmt: skip
     assert code == 0, told
     assert metrics["rows"]["accepted"] == 600
-    assert bundle_of(tmp_path).info.seen_filter
+    assert bundle_of(shop_of).info.seen_filter
 
 
-def test_one_percent_garbage_future_times_negative_prices_and_double_ids(run, tmp_path):
+def test_one_percent_garbage_future_times_negative_prices_and_double_ids(run, shop_of, tmp_path):
     good = shop()
     good["event_id"] = [f"e{row}" for row in range(len(good))]
     bad = good.iloc[:8].copy()
@@ -135,17 +132,17 @@ def test_one_percent_garbage_future_times_negative_prices_and_double_ids(run, tm
     assert metrics["rows"]["quarantined"] == sum(metrics["reasons"].values())
     quarantined = pd.read_csv(metrics["quarantine_file"])
     assert set(quarantined.columns) >= {"row", "column", "reason"}
-    assert len(kept(tmp_path)) == 600
+    assert len(read_events(shop_of.lake)) == 600
 
 
 @pytest.mark.parametrize(("users", "items", "rows"), [(1, 15, 60), (30, 1, 60), (1, 1, 1)])
-def test_one_user_or_one_item_only(run, tmp_path, users, items, rows):
+def test_one_user_or_one_item_only(run, shop_of, tmp_path, users, items, rows):
     path = tmp_path / "few.csv"
     shop(users, items, rows).to_csv(path, index=False)
     code, told, metrics = run(path)
     assert code == 0, told
     assert metrics["rows"]["accepted"] == rows
-    bundle = bundle_of(tmp_path)
+    bundle = bundle_of(shop_of)
     assert len(bundle.titles) <= items
     assert all(reason for reason in bundle.absent.values())
 
@@ -162,7 +159,7 @@ def test_one_user_or_one_item_only(run, tmp_path, users, items, rows):
     ],
     ids=["wrong column", "unknown columns", "empty", "header only", "binary", "nothing usable"],
 )
-def test_what_cannot_work_is_one_clear_line(run, tmp_path, content, flags, message):
+def test_what_cannot_work_is_one_clear_line(run, shop_of, tmp_path, content, flags, message):
     path = tmp_path / "bad.csv"
     path.write_bytes(content)
     code, told, _ = run(path, *flags)
@@ -171,7 +168,7 @@ def test_what_cannot_work_is_one_clear_line(run, tmp_path, content, flags, messa
     assert message in told.split("shortlist:")[1]
 
 
-def test_a_file_that_is_not_there_or_may_not_be_read(run, tmp_path):
+def test_a_file_that_is_not_there_or_may_not_be_read(run, shop_of, tmp_path):
     code, told, _ = run(tmp_path / "missing.csv")
     assert code == 2
     assert "missing.csv" in told

@@ -44,7 +44,6 @@ def test_the_report_holds_every_model_with_its_interval(home):
         assert 0 <= value["low"] <= value["mean"] <= value["high"] <= 1, model
     rows = metrics["rows"]
     assert rows["read"] == rows["accepted"] + rows["quarantined"] > 0
-    assert metrics["ndcg_at_10"]["full"]["mean"] > metrics["ndcg_at_10"]["random"]["high"]
 
 
 def test_the_published_bundle_is_the_evaluated_one(home):
@@ -68,12 +67,19 @@ def test_state_lies_under_home_only(home):
     }
 
 
-def test_the_ranker_is_trained_without_torch_in_the_process():
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        ("pipelines.train_ranker, pipelines.evaluate, pipelines.promote", "torch"),
+        ("pipelines.train_retrieval, models.two_tower", "lightgbm"),
+    ],
+)
+def test_torch_and_lightgbm_never_share_a_process(modules, absent):
     loaded = subprocess.run(
-        [sys.executable, "-c", "import pipelines.train_ranker, pipelines.evaluate, sys; print(*sys.modules)"],
+        [sys.executable, "-c", f"import {modules}, sys; print(*sys.modules)"],
         capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
-    assert "torch" not in loaded
+    assert absent not in loaded
 
 
 def test_a_new_world_never_mixes_with_the_old_one(tmp_path):
