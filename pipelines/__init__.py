@@ -2,6 +2,8 @@
 
 In: files, the event log, the lake. Out: the lake, features, bundles, reports.
 May be imported by: nobody (serving is a sibling, and never imports a step).
-Read: cli, demo, run, ingest, validate, build_features, materialize, train_retrieval,
-train_ranker, evaluate, promote, stream.
+Read: cli, run, demo; for the lake parse, validate, event_ids, catalogue, quarantine, ingest, lake,
+loaders/, world/; for features build_features, stream_history, materialize, stream; for models past,
+train_retrieval, ranker_rows, train_ranker, asked, evaluate, reference, promote, tracking; around
+them doctor, serve, check_drift, bench.
 """
