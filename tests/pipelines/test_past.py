@@ -6,7 +6,7 @@ import pytest
 
 from features.definitions import of_view
 from features.request import microseconds
-from pipelines.past import NEW_ITEM, Past, in_us, read_past
+from pipelines.past import NEW_ITEM, Past, in_us, ranked_requests, read_past
 
 
 @pytest.fixture
@@ -64,3 +64,22 @@ def test_the_vocabulary_holds_what_occurred_and_a_place_for_the_rest(site) -> No
         "device": ("app", "other", "web"),
         "location": ("other",),
     }
+
+
+def test_clicks_on_a_ranked_slate_are_not_neutral() -> None:
+    impression = {"event_type": "impression", "bundle": "b1"}
+    events = pd.DataFrame(
+        [
+            {**impression, "request_id": "ranked", "arms": '{"test": "full"}'},
+            {**impression, "request_id": "ranked", "arms": '{"test": "full"}'},
+            {**impression, "request_id": "control", "arms": '{"test": "popular"}'},
+            {**impression, "request_id": "no test", "arms": None},
+            {"event_type": "impression", "request_id": "past", "bundle": None, "arms": None},
+            {"event_type": "click", "request_id": "control", "bundle": "b1", "arms": None},
+        ]
+    )
+    assert ranked_requests(events) == {"ranked", "no test"}
+
+
+def test_history_without_slates_is_all_neutral(past: Past) -> None:
+    assert past.positives["is_neutral"].all()
