@@ -168,12 +168,13 @@ def bundles_at(
     distinct = sorted(set(moments))
     if not distinct:
         return {}
-    ids = past.ids(distinct[-1])  # the last moment knows most items
+    # Of all moments: an item that nobody touched is forgotten NEW_ITEM after its launch.
+    ids = sorted({item_id for moment in distinct for item_id in past.ids(moment)})
     place = {item_id: ix for ix, item_id in enumerate(ids)}
     daily = item_matrix(store, ids, distinct)
     bundles = {}
     for moment in distinct:
-        rows = [place[item_id] for item_id in past.ids(moment) if item_id in place]
+        rows = [place[item_id] for item_id in past.ids(moment)]
         parts = past.parts(moment, daily[moment][rows], retrieval)
         bundles[moment] = of_parts(parts, path=None, manifest={"id": "training", "absent": {}})
     return bundles

@@ -1,14 +1,16 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from features.definitions import BATCH_LAG, FEATURE_NAMES
-from features.request import user_state
+from features.request import microseconds, user_state
 from infra.clients import open_feast
 from models.funnel import retrieve
 from pipelines.lake import read_events
-from pipelines.past import read_past
+from pipelines.past import NEVER_US, NEW_ITEM, read_past
 from pipelines.ranker_rows import (
     NEGATIVES,
     TICK,
@@ -103,3 +105,20 @@ def test_a_bundle_is_as_old_as_last_night(moment: datetime, day: int) -> None:
     expected = datetime(2026, 3, day, tzinfo=UTC) + BATCH_LAG + TICK
     assert nightly(moment) == expected <= moment
     assert moment - expected < timedelta(days=1)
+
+
+def test_an_item_that_was_forgotten_later_still_has_its_features_at_the_time(shop) -> None:
+    past, store = read_past(shop.workspace), open_feast(shop.workspace)
+    launched = shop.split.ranker_from - timedelta(days=1)
+    never_touched = past.items.iloc[:1].assign(item_id="zzz", created_us=microseconds(launched))
+    past = replace(
+        past,
+        items=pd.concat([past.items, never_touched], ignore_index=True),
+        first_us=np.append(past.first_us, NEVER_US),
+    )
+    soon, late = shop.split.ranker_from, launched + NEW_ITEM + timedelta(days=1)
+    bundles = bundles_at(past, store, None, [soon, late])
+    assert "zzz" in bundles[soon].catalogue.index
+    assert "zzz" not in bundles[late].catalogue.index
+    for bundle in bundles.values():
+        assert len(bundle.catalogue.daily) == len(bundle.catalogue.item_ids)
