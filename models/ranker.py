@@ -3,13 +3,23 @@
 Throughout: R is the training rows, G the groups (slates), C the candidates, F features.
 """
 
+import sys
 from dataclasses import dataclass
 
-import lightgbm as lgb
 import numpy as np
 
 from features.definitions import FEATURE_NAMES, FEATURES
 from features.errors import ContractError
+
+# LightGBM looks for scikit-learn on import, to wrap itself for it. Nothing here uses the wrappers,
+# and where it is installed that look costs a second and a half of every start of the API.
+_hide = "sklearn" not in sys.modules
+if _hide:
+    sys.modules["sklearn"] = None  # type: ignore[assignment]  # Python's own mark for "not there"
+import lightgbm as lgb  # noqa: E402  # after the mark
+
+if _hide:
+    del sys.modules["sklearn"]
 
 CATEGORICAL = [f.name for f in FEATURES if f.dtype == "category"]
 

@@ -21,7 +21,7 @@ from infra.workspace import Workspace
 from models.bundle import Bundle, current, load, version_path
 from models.funnel import recommend
 from models.index import exact_search
-from pipelines.run import serve_from, split_of
+from pipelines.days import serve_from, split_of
 from pipelines.steps import console
 
 ROUNDS = 5

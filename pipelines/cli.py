@@ -257,8 +257,8 @@ def train(dataset: Dataset = "world", scale: ScaleOption = Scale.small, seed: Se
 @app.command(epilog="Example: [bold]shortlist evaluate --dataset completejourney[/]")
 def evaluate(dataset: Dataset = "world", seed: Seed = 0) -> None:
     """Grade the staged bundle and every baseline on the last 20 % of time."""
+    from pipelines.days import split_of
     from pipelines.evaluate import evaluate as grade
-    from pipelines.run import split_of
 
     _, workspace = _workspace(dataset)
     with report(workspace.reports, f"evaluate-{workspace.name}", [seed]) as metrics:

@@ -22,8 +22,9 @@ from infra.workspace import Workspace
 from models.bundle import current
 from monitoring.ab_test import lift
 from pipelines.check_drift import check_drift
+from pipelines.days import serve_from, split_of
 from pipelines.ingest import ingest_log
-from pipelines.run import fresh_world, run_line, serve_from, split_of
+from pipelines.run import fresh_world, run_line
 from pipelines.serve import local_stack, wait_for_interrupt
 from pipelines.steps import Steps, console
 from pipelines.tell import flatten, rows_told, show_models

@@ -1,6 +1,7 @@
 """The local stack: the API and the stream worker as child processes, with health and a clean end."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,9 +14,9 @@ import httpx
 from features.errors import ContractError, RecommenderError
 from infra.settings import Settings
 from infra.workspace import Workspace
-from models.bundle import current
+from models.versions import current  # light: the bundle itself is the API's to load
+from pipelines.days import serve_from, split_of
 from pipelines.doctor import port_is_free
-from pipelines.run import serve_from, split_of
 from pipelines.steps import console
 
 READY_SECONDS = 60.0
@@ -72,6 +73,7 @@ def local_stack(
         str(settings.port),
     ]
     with ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _leave))
         stack.enter_context(_child(workspace, "stream", ["pipelines.stream"], environment))
         child = stack.enter_context(
             _child(workspace, "api", [*api, "--no-access-log"], environment)
@@ -99,6 +101,11 @@ def wait_for_interrupt() -> None:
             time.sleep(3600)
     except KeyboardInterrupt:
         console.print("stopping")
+
+
+def _leave(number: int, frame: object) -> None:
+    """A plain `kill` unwinds as an exception, so that no child is left behind."""
+    sys.exit(128 + number)
 
 
 def _log(workspace: Workspace, name: str) -> Path:

@@ -1,6 +1,7 @@
 """What every request must satisfy before a route sees it, and the headers of every answer."""
 
 import asyncio
+import re
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,6 +13,8 @@ from serving.refusals import Refusal, problem
 MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_S = 10.0
 """A body that trickles in slower than this holds a connection for nothing."""
+
+LAST_KEY = re.compile(rb'"([a-z_]{1,32})"\s*:')
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -63,7 +66,7 @@ class Gate:
             self._check_host(headers)
             if scope["method"] in ("POST", "PUT", "PATCH"):
                 _check_type(headers)
-                receive = _replay(await _body(headers, receive), receive)
+                receive = _replay(await _body(receive), receive)
         except Refusal as refusal:
             response: JSONResponse = problem(refusal.status, refusal.field, refusal.message)
             await response(scope, receive, answer)
@@ -94,11 +97,8 @@ def _check_type(headers: Headers) -> None:
         raise Refusal(415, "content-type", "expected application/json")
 
 
-async def _body(headers: Headers, receive: Receive) -> bytes:
-    """The whole body, or a refusal as soon as it is known to be too long."""
-    declared = headers.get("content-length", "0")
-    if declared.isdigit() and int(declared[:20]) > MAX_BODY_BYTES:
-        raise _too_long()
+async def _body(receive: Receive) -> bytes:
+    """The whole body, or a refusal as soon as more has come than may."""
     body = bytearray()
     while True:
         try:
@@ -108,14 +108,25 @@ async def _body(headers: Headers, receive: Receive) -> bytes:
         if message["type"] == "http.disconnect":
             raise Refusal(400, "body", "the connection was closed before its end")
         body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:  # a chunked body declares no length
-            raise _too_long()
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_long(bytes(body[:MAX_BODY_BYTES]))
         if not message.get("more_body", False):
             return bytes(body)
 
 
-def _too_long() -> Refusal:
-    return Refusal(413, "body", f"expected at most {MAX_BODY_BYTES} bytes; send it in parts")
+def _too_long(start: bytes) -> Refusal:
+    """Names the field in which the body ran over; it is never parsed whole.
+
+    Examples:
+        >>> _too_long(b'{"k": 3, "user_id": "aaaa').field
+        'user_id'
+        >>> _too_long(b"aaaa").field
+        'body'
+    """
+    keys = LAST_KEY.findall(start)
+    field = keys[-1].decode() if keys else "body"
+    message = f"the body may have {MAX_BODY_BYTES} bytes and runs over here; shorten it or send it in parts"
+    return Refusal(413, field, message)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

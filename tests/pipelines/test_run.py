@@ -2,17 +2,20 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
-from datetime import UTC, date, datetime
+import time
 
+import httpx
 import pandas as pd
+import psutil
 import pytest
 
 from infra.workspace import Workspace
 from models.bundle import current, load, version_path
-from models.split import Split
-from pipelines.run import feature_days, fresh_world, serve_from
+from pipelines.run import fresh_world
 
 MODELS = {"random", "popular", "recent_popular", "own_history", "item_knn", "two_tower", "full"}
 
@@ -90,15 +93,31 @@ def test_a_new_world_never_mixes_with_the_old_one(tmp_path):
     assert first["rows"]["accepted"] != second["rows"]["accepted"]
 
 
-def test_serving_starts_when_the_first_batch_rows_after_the_data_are_known():
-    def split(*end):
-        return Split(
-            datetime(2026, 1, 5, tzinfo=UTC),
-            datetime(2026, 1, 8, tzinfo=UTC),
-            datetime(*end, tzinfo=UTC),
-        )
+def test_serve_is_up_in_time_and_a_plain_kill_leaves_no_child(home):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    serve = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", "serve", "--port", str(port)],
+        env={**os.environ, "SHORTLIST_HOME": str(home)}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/readyz", seconds=45)
+        children = psutil.Process(serve.pid).children(recursive=True)
+        assert len(children) >= 2, "the API and the stream worker"
+    finally:
+        serve.terminate()
+    assert serve.wait(timeout=25) == 128 + signal.SIGTERM
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert not alive
 
-    assert serve_from(split(2026, 1, 10, 17, 30)) == datetime(2026, 1, 11, 2, tzinfo=UTC)
-    assert serve_from(split(2026, 1, 10)) == datetime(2026, 1, 10, 2, tzinfo=UTC)
-    days = feature_days(split(2026, 1, 10))
-    assert (days[0], days[-1]) == (date(2026, 1, 4), date(2026, 1, 10))
+
+def _wait_for(url: str, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            if httpx.get(url, timeout=1).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    pytest.fail(f"{url} did not answer within {seconds} s")

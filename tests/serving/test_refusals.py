@@ -114,7 +114,7 @@ def test_a_wrong_event_is_refused_by_field(client, body, field, said):
 def test_a_megabyte_id_is_refused_without_being_repeated(client):
     answer = post(client, "/v1/recommendations", {"user_id": "x" * 1_000_000})
     assert answer.status_code == 413
-    assert answer.json()["detail"][0]["field"] == "body"
+    assert answer.json()["detail"][0]["field"] == "user_id"
     assert len(answer.content) < 500
 
 
