@@ -85,6 +85,8 @@ FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "demo-lift": ("demo", lift_sentence),
     "demo-seconds": ("demo", seconds_table),
     "completejourney-models": ("run-completejourney", models_table),
+    "trivago-models": ("run-trivago", models_table),
+    "ml-hundred-k-models": ("run-ml-100k", models_table),
     "completejourney-paired": ("run-completejourney", paired_table),
 }
 
