@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from features.errors import ContractError, RecommenderError
@@ -64,7 +65,6 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random in the step."
 EngineOption = Annotated[
     Engine, typer.Option(help="auto takes Spark where Java 17 is there, else DuckDB.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 
 
 def main() -> None:
@@ -72,7 +72,7 @@ def main() -> None:
     try:
         app()
     except RecommenderError as error:
-        console.print(f"[red]shortlist:[/] {error}", markup=True, soft_wrap=True)
+        console.print(f"[red]shortlist:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
 
 

@@ -25,7 +25,7 @@ from pipelines.check_drift import check_drift
 from pipelines.days import serve_from, split_of
 from pipelines.ingest import ingest_log
 from pipelines.run import fresh_world, run_line
-from pipelines.serve import local_stack, wait_for_interrupt
+from pipelines.serve import check_port, local_stack, wait_for_interrupt
 from pipelines.steps import Steps, console
 from pipelines.tell import flatten, rows_told, show_models
 from pipelines.world.visit import visit
@@ -48,6 +48,7 @@ def run_demo(settings: Settings, workspace: Workspace, scale: str, seed: int, en
         not how much real users will gain.
         Shown by: tests/pipelines/test_demo.py::test_the_demo_measures_a_lift_and_retrains_on_evidence
     """
+    check_port(settings)  # now, not after a minute of work
     steps = Steps()
     with report(workspace.reports, "demo", [seed]) as metrics:
         with steps.step(

@@ -45,11 +45,7 @@ def local_stack(
             f"data set '{workspace.name}' has no bundle yet; make one with: "
             f"shortlist run --dataset {workspace.name}"
         )
-    if not port_is_free(settings.host, settings.port):
-        raise ContractError(
-            f"port {settings.port} on {settings.host} is taken; stop what listens there, "
-            "or choose another with --port or SHORTLIST_PORT"
-        )
+    check_port(settings)
     environment = {
         "SHORTLIST_HOME": str(workspace.home),
         "SHORTLIST_DATASET": workspace.name,
@@ -80,6 +76,19 @@ def local_stack(
         )
         _wait_until_ready(address, child, _log(workspace, "api"))
         yield address
+
+
+def check_port(settings: Settings) -> None:
+    """Say early that the API could not listen.
+
+    Raises:
+        ContractError: the port is taken; the message names the setting that moves it.
+    """
+    if not port_is_free(settings.host, settings.port):
+        raise ContractError(
+            f"port {settings.port} on {settings.host} is taken; stop what listens there, "
+            "or choose another with --port or SHORTLIST_PORT"
+        )
 
 
 def serve_forever(settings: Settings, workspace: Workspace, clock: str) -> None:

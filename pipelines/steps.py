@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 
 console = Console(stderr=True, highlight=False)
 
@@ -23,4 +24,4 @@ class Steps:
         yield results
         seconds = time.monotonic() - since
         self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 2)
-        console.print(f"  [green]✓[/] {seconds:.1f} s  {'; '.join(results)}")
+        console.print(f"  [green]✓[/] {seconds:.1f} s  {escape('; '.join(results))}")

@@ -61,3 +61,12 @@ def test_trouble_is_one_line_with_a_remedy_and_exit_code_2(
     assert ended.value.code == 2
     assert message in told
     assert "Traceback" not in told
+
+
+def test_brackets_in_a_message_are_shown_and_not_read_as_markup(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("SHORTLIST_HOME", str(tmp_path))
+    path = tmp_path / "[bold]sales[/].csv"
+    monkeypatch.setattr("sys.argv", ["shortlist", "run", "--name", "shop", "--events", str(path)])
+    with pytest.raises(SystemExit):
+        main()
+    assert "[bold]sales[/].csv" in capsys.readouterr().err.replace("\n", "")

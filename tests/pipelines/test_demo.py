@@ -55,3 +55,20 @@ def test_the_demo_measures_a_lift_and_retrains_on_evidence(tmp_path):
         "day 1",
     }
     assert "Lift over popular" in ended.stderr
+
+
+def test_a_taken_port_is_said_before_any_work(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = subprocess.run(
+            [sys.executable, "-m", "pipelines.cli", "demo", "--port", str(port)],
+            env={**os.environ, "SHORTLIST_HOME": str(tmp_path)},
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    assert ended.returncode == 2
+    told = " ".join(ended.stderr.split())
+    assert f"port {port} on 127.0.0.1 is taken" in told
+    assert "--port or SHORTLIST_PORT" in told
+    assert not list(tmp_path.iterdir())
