@@ -2,19 +2,12 @@
 
 import ast
 import re
+import subprocess
 import textwrap
 
 import pytest
 
 from docs.collect import FOLDERS, ROOT, collect, page, points_of
-
-WITHOUT_A_POINT = {
-    # file -> why it has nothing to say in an interview
-    "features/errors.py": "a tree of names",
-    "features/schema.py": "the contract; its points stand where it is enforced",
-    "infra/settings.py": "addresses",
-    "infra/workspace.py": "paths",
-}
 
 POINTS = [point for points in collect().values() for point in points]
 
@@ -89,3 +82,13 @@ def test_nothing_names_a_package_registry_or_a_path_of_one_machine():
     ]:
         if path.is_file() and ".venv" not in path.parts:
             assert not hosts.search(path.read_text(errors="ignore")), path
+
+
+def test_the_tree_in_the_readme_is_the_tree():
+    block = (ROOT / "README.md").read_text().split("## Where things live")[1].split("```")[1]
+    told = {line.split("/")[0] for line in block.strip().splitlines()}
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    folders = {path.split("/")[0] for path in tracked.splitlines() if "/" in path}
+    assert told == folders - {".ci", "requirements"}
