@@ -7,6 +7,7 @@ world -> lake -> features -> train -> evaluate -> publish -> serve
 
 import sys
 import time
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -50,34 +51,25 @@ def run_demo(settings: Settings, workspace: Workspace, scale: str, seed: int, en
     """
     check_port(settings)  # now, not after a minute of work
     steps = Steps()
-    with report(workspace.reports, "demo", [seed]) as metrics:
-        with steps.step(
-            "world", f"a simulated shop at scale {scale}, its past into the lake"
-        ) as done:
-            world, ingested = fresh_world(workspace, scale, seed)
-            done.append(rows_told(ingested))
-        line = run_line(workspace, scale, seed, engine, steps)
-        day_1 = serve_from(split_of(workspace))
-        with steps.step("serve", "API and stream worker start") as done:
-            stack = local_stack(settings, workspace, "data", EXPERIMENT)
-            address = stack.__enter__()
-            done.append(address)
-        try:
-            shop = _two_days(
-                settings, workspace, world, address, day_1, (scale, seed, engine), steps
-            )
-        except BaseException:
-            stack.__exit__(*sys.exc_info())
-            raise
-        metrics.update({"rows": ingested["rows"], **flatten(line["evaluation"]), **shop})
-        metrics["bundle"] = line["bundle"]
-        metrics["seconds_by_step"] = steps.seconds
-    try:
+    with ExitStack() as up:  # the API outlives the report: somebody may want to look at the page
+        with report(workspace.reports, "demo", [seed]) as metrics:
+            doing = f"a simulated shop at scale {scale}, its past into the lake"
+            with steps.step("world", doing) as done:
+                world, ingested = fresh_world(workspace, scale, seed)
+                done.append(rows_told(ingested))
+            line = run_line(workspace, scale, seed, engine, steps)
+            day_1 = serve_from(split_of(workspace))
+            with steps.step("serve", "API and stream worker start") as done:
+                address = up.enter_context(local_stack(settings, workspace, "data", EXPERIMENT))
+                done.append(address)
+            dials = (scale, seed, engine)
+            shop = _two_days(settings, workspace, world, address, day_1, dials, steps)
+            metrics.update({"rows": ingested["rows"], **flatten(line["evaluation"]), **shop})
+            metrics["bundle"] = line["bundle"]
+            metrics["seconds_by_step"] = steps.seconds
         _tell(metrics, steps, address, sys.stdin.isatty())
         if sys.stdin.isatty():
             wait_for_interrupt()
-    finally:
-        stack.__exit__(None, None, None)
 
 
 def _two_days(

@@ -23,8 +23,9 @@ from models.bundle import Bundle, current, load, version_path
 from models.funnel import recommend
 from models.metrics import METRICS, bootstrap, coverage, judge
 from models.popularity import counts, own_history_order
-from models.split import Split, time_split
+from models.split import Split
 from pipelines.asked import Asked, users_asked
+from pipelines.days import split_of
 from pipelines.past import read_past
 from pipelines.retrieval import Retrieval
 
@@ -186,10 +187,10 @@ def main() -> None:
     """Command line of this step; prints the result as one line of JSON."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.evaluate", description=__doc__)
     parser.add_argument("--dataset", default="world")
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     workspace = Workspace.of(Settings(dataset=asked.dataset))
-    split = time_split(read_past(workspace).positives["event_us"].to_numpy())
+    split = split_of(workspace)
     print(json.dumps(evaluate(workspace, split, asked.seed)))
 
 

@@ -17,7 +17,8 @@ from infra.settings import Settings
 from infra.workspace import Workspace
 from models import ranker, staging
 from models.ranker import Ranker
-from models.split import Split, time_split
+from models.split import Split
+from pipelines.days import split_of
 from pipelines.past import Past, read_past
 from pipelines.ranker_rows import Rows, build_rows, moment_queries, slate_queries
 from pipelines.retrieval import read
@@ -90,10 +91,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pipelines.train_ranker", description=__doc__)
     parser.add_argument("--dataset", default="world")
     parser.add_argument("--scale", choices=list(QUERIES), default="small")
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     workspace = Workspace.of(Settings(dataset=asked.dataset))
-    split = time_split(read_past(workspace).positives["event_us"].to_numpy())
+    split = split_of(workspace)
     print(json.dumps(train_ranker(workspace, split, asked.scale, asked.seed)))
 
 

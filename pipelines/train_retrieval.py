@@ -21,7 +21,8 @@ import pandas as pd
 from infra.settings import Settings
 from infra.workspace import Workspace
 from models.sampling import histories
-from models.split import Split, time_split
+from models.split import Split
+from pipelines.days import split_of
 from pipelines.past import Past, read_past
 from pipelines.retrieval import Retrieval, save
 
@@ -110,10 +111,10 @@ def main() -> None:
     )
     parser.add_argument("--dataset", default="world")
     parser.add_argument("--scale", choices=list(EPOCHS), default="small")
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     workspace = Workspace.of(Settings(dataset=asked.dataset))
-    split = time_split(read_past(workspace).positives["event_us"].to_numpy())
+    split = split_of(workspace)
     print(json.dumps(train_retrieval(workspace, split, asked.scale, asked.seed)))
 
 
