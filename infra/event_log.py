@@ -21,6 +21,8 @@ from typing import Any, Protocol
 
 from kafka.partitioner.default import murmur2
 
+from infra.workspace import Workspace
+
 BUSY_TIMEOUT_S = 10.0
 """How long a writer waits for another process's transaction before it gives up."""
 
@@ -43,21 +45,42 @@ class Record:
     value: dict[str, Any]
 
 
-class EventLog(Protocol):
-    """What the API, the stream worker and monitoring need of a log."""
+class Appender(Protocol):
+    """What the API needs: a place where an accepted event is safe."""
+
+    def append(self, topic: str, records: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Store (key, value) pairs, all or none; when it returns they survive a crash."""
+
+    def close(self) -> None:
+        """Finish what is under way and close."""
+
+
+class EventLog(Appender, Protocol):
+    """What the stream worker, the lake and monitoring need of a log."""
 
     @property
     def partitions(self) -> int:
         """Number of partitions of every topic, fixed when the log was made."""
-
-    def append(self, topic: str, records: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-        """Store (key, value) pairs, all or none; when it returns they survive a crash."""
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
         """At most `limit` records from `offset` on, in order; empty at the end."""
 
     def end_offset(self, topic: str, partition: int) -> int:
         """The offset that the next record will get."""
+
+
+def open_log(workspace: Workspace, partitions: int) -> EventLog:
+    """The workspace's event log: its own file, or Kafka's topics.
+
+    Raises:
+        ValueError: the log was made with another number of partitions.
+        OSError: mode services, and the broker does not answer.
+    """
+    if workspace.services is None:
+        return SqliteEventLog(workspace.event_log, partitions)
+    from infra.kafka_log import KafkaEventLog  # type: ignore[import-untyped]  # the embedded mode needs no Kafka client
+
+    return KafkaEventLog(workspace.services.kafka, workspace.name, partitions)
 
 
 def partition_of(key: str, partitions: int) -> int:

@@ -30,8 +30,29 @@ class Settings(BaseSettings):
     dataset: str = Field(default="world", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     """Which data set's lake, features and bundles are used."""
 
-    mode: Literal["embedded"] = "embedded"
-    """Which event log and online store: embedded = SQLite for both."""
+    mode: Literal["embedded", "services"] = "embedded"
+    """embedded = SQLite for event log, online store and tracking; services = Kafka, Redis, MLflow."""
+
+    kafka: str = "127.0.0.1:9092"
+    """Where the broker listens (mode services)."""
+
+    redis: str = "127.0.0.1:6379"
+    """Where Redis listens (mode services)."""
+
+    redis_password_file: Path | None = None
+    """File with the password of Redis; none when unset."""
+
+    mlflow: str = "http://127.0.0.1:5000"
+    """Where the MLflow server listens (mode services)."""
+
+    spool: Path | None = None
+    """Folder of the API's spool files (mode services); in the workspace when unset."""
+
+    spool_mb: int = Field(default=256, ge=1)
+    """How much an API process may keep for a broker that is away; beyond it events get 429."""
+
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port of a worker's Prometheus metrics (stream, relay, monitor); none when unset."""
 
     host: str = "127.0.0.1"
     """Address the API listens on; loopback unless told otherwise."""

@@ -7,16 +7,38 @@ from infra.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
+class Services:
+    """Addresses of the servers that hold what the embedded mode keeps in SQLite files."""
+
+    kafka: str
+    redis: str
+    mlflow: str
+    redis_password_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Workspace:
-    """Paths of one data set. Nothing is created here; who writes, makes the folder."""
+    """Places of one data set. Nothing is created here; who writes, makes the folder."""
 
     home: Path
     name: str
+    services: Services | None = None
+    """None = embedded: event log, online store and tracking are files of this workspace."""
+
+    spool_folder: Path | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> "Workspace":
-        """The workspace that the settings name."""
-        return cls(settings.home, settings.dataset)
+        """The workspace that the settings name, in the mode that they name."""
+        services = Services(
+            settings.kafka, settings.redis, settings.mlflow, settings.redis_password_file
+        )
+        return cls(
+            settings.home,
+            settings.dataset,
+            services if settings.mode == "services" else None,
+            settings.spool,
+        )
 
     @property
     def root(self) -> Path:
@@ -59,6 +81,11 @@ class Workspace:
         return self.root / "log" / "events.sqlite"
 
     @property
+    def spool(self) -> Path:
+        """Mode services: one file per API process, of what the relay has not delivered yet."""
+        return self.spool_folder or self.root / "spool"
+
+    @property
     def state(self) -> Path:
         """The stream worker's state and offsets, one file per partition."""
         return self.root / "state"
@@ -75,5 +102,5 @@ class Workspace:
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's database."""
-        return f"sqlite:///{self.home / 'mlflow.db'}"
+        """MLflow's server, or its database."""
+        return self.services.mlflow if self.services else f"sqlite:///{self.home / 'mlflow.db'}"

@@ -19,6 +19,7 @@ from features.errors import ContractError, RecommenderError
 from infra.reports import report
 from infra.settings import Settings
 from infra.workspace import Workspace
+from pipelines import cli_stack
 from pipelines.steps import Steps, console
 from pipelines.tell import flatten, rows_told, show_models
 
@@ -355,6 +356,9 @@ def bench(dataset: Dataset = "world", seed: Seed = 0) -> None:
         metrics.update(run_bench(workspace, seed))
 
 
+cli_stack.register(app)
+
+
 def _public(settings: Settings, dataset: str) -> Any:
     """The tables of a public data set, by name."""
     from pipelines.loaders import completejourney, ml_100k, trivago
@@ -369,9 +373,9 @@ def _public(settings: Settings, dataset: str) -> Any:
 
 
 def _event_log(settings: Settings) -> Any:
-    from infra.event_log import SqliteEventLog
+    from infra.event_log import open_log
 
-    return SqliteEventLog(Workspace.of(settings).event_log, settings.partitions)
+    return open_log(Workspace.of(settings), settings.partitions)
 
 
 def _show(metrics: dict[str, Any]) -> None:

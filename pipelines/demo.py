@@ -16,7 +16,7 @@ import pandas as pd
 from rich.table import Table
 
 from features.errors import RecommenderError
-from infra.event_log import SqliteEventLog
+from infra.event_log import EventLog, open_log
 from infra.reports import report
 from infra.settings import Settings
 from infra.workspace import Workspace
@@ -83,7 +83,7 @@ def _two_days(
 ) -> dict[str, Any]:
     """A quiet day and a day of change, each followed by the drift check; then what the policy says."""
     scale, seed, _ = dials
-    log = SqliteEventLog(workspace.event_log, settings.partitions)
+    log = open_log(workspace, settings.partitions)
     day_2 = day_1 + timedelta(days=1)
     requests_1, requests_2 = VISITS[scale]
 
@@ -115,7 +115,7 @@ def _two_days(
 
 def _checked(
     workspace: Workspace,
-    log: SqliteEventLog,
+    log: EventLog,
     since: datetime,
     until: datetime,
     steps: Steps,
@@ -130,7 +130,7 @@ def _checked(
 
 def _retrain(
     workspace: Workspace,
-    log: SqliteEventLog,
+    log: EventLog,
     address: str,
     dials: tuple[str, int, str],
     steps: Steps,

@@ -27,7 +27,7 @@ from features.schema import POSITIVE_TYPES
 from features.store import OnlineStore, stream_frame
 from features.streaming import State, fold, parsed, row_of
 from infra.clients import open_feast
-from infra.event_log import EventLog, Record, SqliteEventLog
+from infra.event_log import EventLog, Record, open_log
 from infra.settings import Settings
 from infra.workspace import Workspace
 from pipelines.lake import read_info
@@ -195,7 +195,7 @@ def main() -> None:
     except ContractError:
         positive_types = POSITIVE_TYPES  # nothing was ingested yet: the events come first
     try:
-        events = SqliteEventLog(workspace.event_log, settings.partitions)
+        events = open_log(workspace, settings.partitions)
     except ValueError as error:
         raise SystemExit(str(error)) from error
     with closing(events):

@@ -1,0 +1,1 @@
+"""Real servers as child processes: what compose runs in containers, without containers."""
