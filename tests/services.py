@@ -1,4 +1,4 @@
-"""Real servers for tests: one broker and one Redis per test process, started when first asked for.
+"""Real servers for tests: one of each per test process, started when first asked for.
 
 `pytest_plugins` in tests/conftest.py makes the fixtures known everywhere. Where a server cannot run
 the test is skipped and says which one was absent, and why.
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra.local import kafka, redis
+from infra.local import kafka, mlflow, redis
 from infra.local.kafka import Absent
 
 
@@ -30,3 +30,10 @@ def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield address
     except Absent as why:
         pytest.skip(f"absent backend: {why}")
+
+
+@pytest.fixture(scope="session")
+def mlflow_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """http://host:port of a real MLflow server; its first start takes a quarter of a minute."""
+    with mlflow.server(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address
