@@ -36,7 +36,7 @@ def batch_rows_gone(workspace: Workspace, now: datetime) -> bool:
         online store is a view that can be made anew, never the only copy.
         Trade-off: a sample sees a store that was emptied and not one that lost a few rows; those
         wait for the next day's materialize.
-        Shown by: tests/pipelines/test_online_probe.py::test_an_emptied_store_is_noticed_and_filled_again
+        Shown by: tests/pipelines/test_monitor.py::test_an_emptied_store_is_filled_again
     """
     expected = _users_with_a_row(workspace, now)
     if not expected:
