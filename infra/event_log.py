@@ -188,7 +188,7 @@ class SqliteEventLog:
 
     def close(self) -> None:
         """Close the file; appends under way are finished first."""
-        self._group.close(self._writer.close)
+        self._group.alone(self._writer.close)
         with self._read_lock:
             self._reader.close()
 

@@ -46,10 +46,10 @@ class GroupCommit(Generic[T]):
                 self._write_waiting()
         stored.result()
 
-    def close(self, then: Callable[[], None]) -> None:
-        """Run `then` when what is under way is finished."""
+    def alone(self, work: Callable[[], None]) -> None:
+        """Run `work` between two writes."""
         with self._write_lock:
-            then()
+            work()
 
     def _write_waiting(self) -> None:
         with self._waiting_lock:

@@ -116,10 +116,10 @@ class KafkaEventLog:
             ]
             for future in sent:
                 future.get(max(until - time.monotonic(), 0.0))
-        except REFUSED as error:
-            raise ValueError(f"the broker refused a record: {error}") from error
         except KafkaError as error:
             self._drop(producer)
+            if isinstance(error, REFUSED):
+                raise ValueError(f"the broker refused a record: {error}") from error
             raise LogUnavailable(f"Kafka at {self._bootstrap} did not confirm: {error}") from error
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
@@ -179,7 +179,7 @@ class KafkaEventLog:
             return self._producer
 
     def _drop(self, producer: KafkaProducer) -> None:
-        """After a failure a producer may no longer know which sequence numbers the broker has."""
+        """After any failure: an idempotent producer answers every later send with the same error."""
         with self._producer_lock:
             if self._producer is producer:
                 self._producer = None
