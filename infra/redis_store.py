@@ -80,16 +80,16 @@ def alone(client: Redis, project: str) -> Iterator[None]:
         yield
 
 
-def clear(client: Redis, project: str) -> int:
-    """Remove every row of one data set; returns how many keys went."""
-    gone = 0
-    keys = []
+def clear(client: Redis, project: str) -> None:
+    """Remove every row of one data set."""
+    keys: list[bytes] = []
     for key in client.scan_iter(b"*" + project.encode(), count=ROWS_PER_CALL):
         keys.append(key)
         if len(keys) == ROWS_PER_CALL:
-            gone += client.unlink(*keys)
-            keys = []
-    return gone + (client.unlink(*keys) if keys else 0)
+            client.unlink(*keys)
+            keys.clear()
+    if keys:
+        client.unlink(*keys)
 
 
 ROWS_PER_CALL = 500
