@@ -20,7 +20,7 @@ from features.batch import AS_OF
 from features.definitions import BATCH_LAG, VERSION, VIEWS
 from features.request import microseconds
 from features.schema import TIMESTAMP
-from features.store import OnlineStore
+from features.store import OnlineStore, answering
 from infra.clients import open_feast
 from infra.workspace import Workspace
 from pipelines.stream_history import STATES
@@ -39,14 +39,19 @@ def materialize(workspace: Workspace, now: datetime) -> dict:
 
     Returns:
         rows: view -> entities written; seeded: users whose state the worker may start from.
+
+    Raises:
+        FeaturesUnavailable: the online store does not answer; some rows may be written. Repeating
+            it is safe.
     """
     store = open_feast(workspace)
     apply_views(store, workspace.offline)
-    rows = {
-        view.name: _batch_view(store, workspace.offline, view.name, now)
-        for view in VIEWS.values()
-        if view.source == "batch"
-    }
+    with answering(store):
+        rows = {
+            view.name: _batch_view(store, workspace.offline, view.name, now)
+            for view in VIEWS.values()
+            if view.source == "batch"
+        }
     rows["user_stream"] = _stream_rows(OnlineStore(store), workspace.offline, now)
     return {"rows": rows, "seeded": _seed(workspace, now)}
 

@@ -4,8 +4,9 @@
 the test is skipped and says which one was absent, and why.
 """
 
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from infra.event_log import EventLog, SqliteEventLog
 from infra.kafka_log import KafkaEventLog
 from infra.local import kafka, redis
 from infra.local.kafka import Absent
+from infra.workspace import Services, Workspace
 
 OpenLog = Callable[..., EventLog]
 
@@ -56,3 +58,15 @@ def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenLog
             return stack.enter_context(closing(log))
 
         yield opened
+
+
+@pytest.fixture(scope="session", params=["sqlite", "redis"])
+def new_workspace(request: pytest.FixtureRequest) -> Callable[[Path], Workspace]:
+    """Makes an empty workspace below a folder, on each online store in turn.
+
+    All share one Redis, so each has a name of its own.
+    """
+    if request.param == "sqlite":
+        return lambda home: Workspace(home, "small")
+    services = Services("absent:1", request.getfixturevalue("redis_address"), "absent:1")
+    return lambda home: Workspace(home, f"small-{uuid.uuid4().hex}", services)

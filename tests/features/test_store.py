@@ -1,4 +1,7 @@
-"""Online reads and writes: equal to Feast's own answer, honest about age, newer wins."""
+"""Online reads and writes: equal to Feast's own answer, honest about age, newer wins.
+
+One suite over every online store that is present; what only one of them can do stands at the end.
+"""
 
 import sqlite3
 import threading
@@ -18,8 +21,8 @@ from tests.features.workspaces import CATEGORIES, NOW, built_workspace
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
-    return built_workspace(tmp_path_factory.mktemp("store"))
+def workspace(new_workspace, tmp_path_factory):
+    return built_workspace(new_workspace(tmp_path_factory.mktemp("store")))
 
 
 @pytest.fixture(scope="module")
