@@ -112,7 +112,7 @@ def doctor() -> None:
 @app.command(epilog="Example: [bold]shortlist world --scale tiny --seed 7[/]")
 def world(scale: ScaleOption = Scale.small, seed: Seed = 0) -> None:
     """Make the simulated shop anew: users with tastes, items, a logged past; into an empty lake."""
-    from pipelines.run import fresh_world
+    from pipelines.bootstrap import fresh_world
 
     _, workspace = _workspace("world")
     with report(workspace.reports, "world", [seed]) as metrics:
@@ -200,9 +200,10 @@ def run(
     Your own file: [bold]shortlist run --name shop --events sales.csv --user-column customer
     --item-column sku --time-column day[/]  (docs/bring-your-own-data.md).
     """
+    from pipelines.bootstrap import fresh_world
     from pipelines.ingest import ingest
     from pipelines.loaders.own_files import load as own_tables
-    from pipelines.run import fresh_world, run_line
+    from pipelines.run import run_line
 
     if (name is None) != (events is None):
         raise ContractError("your own data needs both --name NAME and --events FILE")

@@ -22,10 +22,11 @@ from infra.settings import Settings
 from infra.workspace import Workspace
 from models.bundle import current
 from monitoring.ab_test import lift
+from pipelines.bootstrap import fresh_world
 from pipelines.check_drift import check_drift
 from pipelines.days import serve_from, split_of
 from pipelines.ingest import ingest_log
-from pipelines.run import fresh_world, run_line
+from pipelines.run import run_line
 from pipelines.serve import check_port, local_stack, wait_for_interrupt
 from pipelines.steps import Steps, console
 from pipelines.tell import flatten, rows_told, show_models
