@@ -49,7 +49,7 @@ class Runtime:
         workspace = Workspace.of(settings)
         log = SqliteEventLog(workspace.event_log, settings.partitions)
         fallback = Fallback(LastLists(), PopularInContext())
-        reader = StoreReader(workspace)
+        reader = StoreReader(workspace, settings.features_timeout_ms)
         return cls(
             settings=settings,
             clock=clock_of(settings),
