@@ -5,6 +5,7 @@ POST /v1/recommendations      one slate
 POST /v1/events               what users did; 202 when it is on the disk
 GET  /v1/items/{id}/similar   items like one item
 GET  /v1/users                users with a history, for the page
+GET  /v1/users/{id}           what is known about one user now
 GET  /healthz /readyz /metrics
 """
 
@@ -26,12 +27,15 @@ from serving.deadline import Deadline
 from serving.gate import Gate
 from serving.moment import moment
 from serving.people import people
+from serving.person import person
 from serving.recommend import Asked, body
 from serving.refusals import Refusal, install
 from serving.runtime import Runtime
 from serving.schemas import (
     MAX_K,
     AcceptedOut,
+    Id,
+    PersonOut,
     PostedEvents,
     ProblemsOut,
     RecommendationIn,
@@ -143,6 +147,12 @@ async def users(
         "positive_types": bundle.info.positive_types,
         "users": await people(bundle, parts.reader, now, limit),
     }
+
+
+@api.get("/users/{user_id:path}", response_model=PersonOut, responses={503: {"model": ProblemsOut}})
+async def one_user(user_id: Id, parts: Parts, simulated_now: SaidNow = None) -> Any:
+    """What is known about one user now; of an unknown one every view is missing."""
+    return await person(parts.bundle(), parts.reader, user_id, moment(parts.clock, simulated_now))
 
 
 @operations.get("/")
