@@ -23,6 +23,7 @@ import re
 import sqlite3
 import sys
 import types
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -67,7 +68,7 @@ class RenamingRegistryStore(FileRegistryStore):
 
     def _write_registry(self, registry_proto: Any) -> None:
         target = self._filepath
-        self._filepath = target.with_name(f".{target.name}.{os.getpid()}")
+        self._filepath = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:
             super()._write_registry(registry_proto)
             os.replace(self._filepath, target)

@@ -8,6 +8,7 @@ from features.errors import Unavailable
 from infra.reports import report
 from infra.settings import Settings
 from infra.workspace import Workspace
+from pipelines import cli_local
 from pipelines.steps import console
 
 Dataset = Annotated[
@@ -17,6 +18,7 @@ Dataset = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands to the command line, in the order in which --help lists them."""
+    cli_local.register(app)
     app.command(epilog="Example: [bold]shortlist rebuild[/]")(rebuild)
     app.command(epilog="Example: [bold]shortlist recount --wait 60[/]")(recount)
 

@@ -11,12 +11,13 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
-from features.store import OnlineStore, stream_frame
+from features.store import stream_frame
 from features.streaming import row_of
-from infra.clients import clear_online, open_feast
+from infra.clients import clear_online
 from infra.workspace import Workspace
 from pipelines.days import serve_from, split_of
-from pipelines.materialize import apply_views, materialize
+from pipelines.materialize import materialize
+from pipelines.stream import open_online
 from pipelines.stream_push import ROWS_PER_PUSH
 from pipelines.stream_state import PartitionState
 
@@ -60,9 +61,7 @@ def rebuilt_as_of(workspace: Workspace) -> datetime:
 
 
 def _push_states(workspace: Workspace, partitions: int) -> int:
-    store = open_feast(workspace)
-    apply_views(store, workspace.offline)
-    online, written = OnlineStore(store), 0
+    online, written = open_online(workspace), 0
     for partition in range(partitions):
         with closing(PartitionState(workspace.state, partition, partitions)) as states:
             place = ""

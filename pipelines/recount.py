@@ -15,10 +15,9 @@ from typing import Any
 from features.errors import ContractError
 from features.store import OnlineStore
 from features.streaming import Row, State, fold, parsed, row_of
-from infra.clients import open_feast
 from infra.event_log import EventLog, partition_of
 from infra.workspace import Workspace
-from pipelines.stream import BATCH, TOPIC, open_seeds
+from pipelines.stream import BATCH, TOPIC, open_online, open_seeds
 from pipelines.stream_push import Seeds
 from pipelines.stream_state import PartitionState
 
@@ -67,7 +66,7 @@ def recount(
         nightly job or the end of a fault test, and it needs a log that was not cut.
         Shown by: tests/pipelines/test_recount.py::test_a_wrong_and_a_missing_row_are_found
     """
-    online = OnlineStore(open_feast(workspace))
+    online = open_online(workspace)
     with ExitStack() as stack:
         seeds = stack.enter_context(closing(open_seeds(workspace)))
         states = [
@@ -101,8 +100,9 @@ class _Count:
         self.events = self.repeated = 0
         self.states: dict[str, State] = {}
         for user_id in seeds.users():
-            if partition_of(user_id, events.partitions) == state.partition:
-                self.states[user_id] = self._start(user_id) or {}
+            mine = partition_of(user_id, events.partitions) == state.partition
+            if mine and (start := self._start(user_id)):
+                self.states[user_id] = start
         self.read_on()
 
     def read_on(self) -> None:

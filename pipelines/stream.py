@@ -84,7 +84,7 @@ def run(
     """
     metrics = metrics or StreamMetrics()
     with ExitStack() as stack:
-        online = _open_online(workspace)
+        online = open_online(workspace)
         seeds = stack.enter_context(closing(open_seeds(workspace)))
         states = []
         for partition in partitions:
@@ -212,7 +212,7 @@ def fold_batch(
     return changed, refused, origins
 
 
-def _open_online(workspace: Workspace) -> OnlineStore:
+def open_online(workspace: Workspace) -> OnlineStore:
     """The online store; where no feature was ever built, the views are made here."""
     store = open_feast(workspace)
     try:

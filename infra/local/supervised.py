@@ -266,7 +266,7 @@ def tail(path: Path, lines: int) -> str:
 
 
 def _quoted(value: object) -> str:
-    """supervisord expands percent signs."""
+    """In its file supervisord expands percent signs."""
     return str(value).replace("%", "%%")
 
 

@@ -99,7 +99,8 @@ def test_stop_finds_what_a_killed_supervisor_left_behind(group):
 
 
 def test_a_process_that_ignores_the_request_to_end_is_killed(group):
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    deaf += "print('deaf', flush=True); time.sleep(600)"
     group.launch([Program("deaf", (sys.executable, "-c", deaf), stop_s=1)], os.environ)
     group.start("deaf")
     until(lambda: "deaf" in tail(group.log("deaf"), 5))
@@ -110,7 +111,9 @@ def test_a_process_that_ignores_the_request_to_end_is_killed(group):
 
 def test_programs_get_the_environment_that_they_are_given_and_no_other(group, monkeypatch):
     monkeypatch.setenv("LEAKED", "yes")
-    code = "import os, time; print({k: os.environ.get(k) for k in ('LEAKED', 'ALL', 'OWN')}, flush=True); time.sleep(600)"
+    code = "import os, time; "
+    code += "print({k: os.environ.get(k) for k in ('LEAKED', 'ALL', 'OWN')}, flush=True); "
+    code += "time.sleep(600)"
     program = Program("one", (sys.executable, "-c", code), environment={"OWN": "50%, mine"})
     group.launch([program], {"ALL": "a b"})
     group.start("one")
@@ -129,6 +132,6 @@ def test_a_path_too_long_for_a_socket_works_as_well(tmp_path):
 
 
 def test_a_supervisor_that_cannot_start_says_why(group):
-    with pytest.raises(RuntimeError, match="(?s)does not answer.*No closing quotation"):
+    with pytest.raises(RuntimeError, match=r"(?s)does not answer.*No closing quotation"):
         group.launch([Program("one", SLEEPER, environment={"BROKEN": '"'})], os.environ)
     assert group.processes() == []
