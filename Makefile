@@ -1,6 +1,6 @@
 # The verbs of the project. `make` alone explains them; every verb does its own set-up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format bench docs clean
+.PHONY: help setup demo serve test check format bench load docs clean
 BIN := .venv/bin
 ARGS ?=
 
@@ -33,6 +33,9 @@ format: setup  ## rewrite the code in the house format
 
 bench: setup  ## stage times of the current bundle, fast way beside plain way
 	@$(BIN)/shortlist bench $(ARGS)
+
+load: setup  ## open-loop load on a stack of its own: latency, time by stage, CPU by request
+	@$(BIN)/shortlist load $(ARGS)
 
 docs: setup  ## regenerate docs/interview.md, the figures and the screenshot
 	@$(BIN)/python -m docs.collect

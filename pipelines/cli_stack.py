@@ -8,7 +8,9 @@ import typer
 def register(app: typer.Typer) -> None:
     """Add this file's commands to the command line, in the order in which --help lists them."""
     app.command(epilog="Example: [bold]shortlist load --rate 100 --seconds 30[/]")(load)
-    app.command(epilog="Examples: [bold]shortlist token[/], [bold]shortlist token --rotate[/]")(token)
+    app.command(epilog="Examples: [bold]shortlist token[/], [bold]shortlist token --rotate[/]")(
+        token
+    )
 
 
 def load(

@@ -75,9 +75,7 @@ def local_stack(
     ]
     with ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _leave))
-        stack.enter_context(
-            _child(workspace, "stream", ["pipelines.stream"], environment, through)
-        )
+        stack.enter_context(_child(workspace, "stream", ["pipelines.stream"], environment, through))
         child = stack.enter_context(
             _child(workspace, "api", [*api, "--no-access-log"], environment, through)
         )

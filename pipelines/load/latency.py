@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hdrh.histogram import HdrHistogram
+from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
 
 from pipelines.load.budget import ABSENT, STAGES
 from pipelines.load.generator import Sent
@@ -48,9 +48,7 @@ def at(counted: HdrHistogram, percent: float) -> float | None:
 
 def latencies_ms(sent: Iterable[Sent]) -> list[float]:
     """From the planned moment to the answer, or to giving up."""
-    return [
-        (one.done_s - one.due_s) * 1000 for one in sent if one.problem is None or one.timed_out
-    ]
+    return [(one.done_s - one.due_s) * 1000 for one in sent if one.problem is None or one.timed_out]
 
 
 def withheld(lag: HdrHistogram, latency: HdrHistogram) -> str | None:

@@ -25,9 +25,7 @@ def progress() -> Iterator[Shows]:
 
     def phase(name: str, total: int) -> Tick:
         task = bars.add_task(name, total=total, errors=0)
-        return lambda over, errors: bars.update(
-            task, completed=over, errors=errors, refresh=True
-        )
+        return lambda over, errors: bars.update(task, completed=over, errors=errors, refresh=True)
 
     with bars:
         yield phase

@@ -61,7 +61,9 @@ def _paths(routes) -> list[tuple[str, str]]:
         {"Authorization": "Bearer"},
         {"Authorization": "Bearer "},
         {"Authorization": "Bearer wrong-but-long-enough-to-be-one"},
-        {"Authorization": b"Bearer \xff\xfe\xff\xfe\xff\xfe\xff\xfe\xff\xfe\xff\xfe\xff\xfe\xff\xfe"},
+        {
+            "Authorization": b"Bearer \xff\xfe\xff\xfe\xff\xfe\xff\xfe\xff\xfe\xff\xfe\xff\xfe\xff\xfe"
+        },
     ],
 )
 def test_nothing_but_the_health_check_answers_without_the_token(admin, headers):
@@ -160,7 +162,10 @@ def test_a_running_api_follows_the_operator(shop):
     with running(shop) as api:
 
         def answering(bundle_id: str) -> bool:
-            return api.post("/v1/recommendations", json={"user_id": "ann"}).json()["bundle"] == bundle_id
+            return (
+                api.post("/v1/recommendations", json={"user_id": "ann"}).json()["bundle"]
+                == bundle_id
+            )
 
         assert answering(second)
         done = admin.post("/admin/rollback", headers=bearer(shop) | JSON)
