@@ -1,6 +1,6 @@
 # The verbs of the project. `make` alone explains them; every verb does its own set-up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format bench compose-chaos docs clean
+.PHONY: help setup demo serve test check format bench load compose-chaos docs clean
 BIN := .venv/bin
 ARGS ?=
 
@@ -33,6 +33,9 @@ format: setup  ## rewrite the code in the house format
 
 bench: setup  ## stage times of the current bundle, fast way beside plain way
 	@$(BIN)/shortlist bench $(ARGS)
+
+load: setup  ## open-loop load on a stack of its own: latency, time by stage, CPU by request
+	@$(BIN)/shortlist load $(ARGS)
 
 compose-chaos: setup  ## kill the parts of the running compose stack while it is used (after docker compose up)
 	@$(BIN)/python -m tests.chaos.compose $(ARGS)
