@@ -14,23 +14,34 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SECRETS = Path("/var/lib/shortlist-secrets")
+"""Mounted in the containers that talk to Redis."""
 
-PASSWORDS = ("redis-password", "redis-operator-password", "grafana-password")
-"""One file each. Redis: for the stack, and for a person who has to empty or inspect it."""
+OPERATOR = Path("/var/lib/shortlist-operator")
+"""Mounted where a person is asked who he is, and nowhere near a request. The admin process makes its
+own token there."""
 
 STACK_MAY = "+@all -@admin -@dangerous +info"
 """What Feast and the writer's lock need; not: emptying the store, its settings, its keys by pattern."""
 
 
-def prepare(volumes: Sequence[Path], folder: Path = SECRETS) -> None:
-    """Check that every volume can be written, and fill the folder of secrets.
+def prepare(volumes: Sequence[Path], stack: Path = SECRETS, operator: Path = OPERATOR) -> None:
+    """Check that every volume can be written, and make the passwords that are not there.
 
     Args:
         volumes: mount points of this container.
-        folder: gets a file per password, kept when it is there, and `redis.conf` with their hashes.
+        stack: gets `redis-password`, and `redis.conf` with the hashes of Redis' two passwords.
+        operator: gets `redis-password` of the user who may do everything, and `grafana-password`.
 
     Raises:
         SystemExit: a volume belongs to somebody else; the message says what to do.
+
+    Interview: Where does a stack that starts with one command get its passwords from?
+        From its own first start. A default in the file is public and is the same everywhere; one
+        that the user must set first is a stack that does not start. So the first job draws them,
+        leaves each in a volume that only its readers mount, and never replaces one that is there.
+        Trade-off: whoever may use Docker on this machine can read them; across machines a secret
+        store hands them out, and rotates them too.
+        Shown by: tests/infra/test_prepare.py::test_passwords_are_drawn_once_and_differ_between_stacks
     """
     for volume in volumes:
         if not os.access(volume, os.W_OK | os.X_OK):
@@ -38,11 +49,9 @@ def prepare(volumes: Sequence[Path], folder: Path = SECRETS) -> None:
                 f"prepare: uid {os.getuid()} cannot write {volume}: its volume was made by something "
                 "else; `docker compose down -v` removes it with all data, or change its owner"
             )
-    found = {name: password(folder / name) for name in PASSWORDS}
-    replace(
-        folder / "redis.conf",
-        redis_users(found["redis-password"], found["redis-operator-password"]),
-    )
+    password(operator / "grafana-password")
+    users = redis_users(password(stack / "redis-password"), password(operator / "redis-password"))
+    replace(stack / "redis.conf", users)
 
 
 def password(path: Path) -> str:

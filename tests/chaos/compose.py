@@ -31,6 +31,7 @@ from tests.chaos.client import Client, summary
 DATASET = "world"
 PARTITIONS = 4
 TARGETS = ("kafka", "redis", "mlflow", "stream", "api")
+OPERATOR_PASSWORD = "/var/lib/shortlist-operator/redis-password"
 WELL_AGAIN_S = 180.0
 SETTLE_S = 180.0
 """How long relay and stream worker may take to catch up once the client has stopped."""
@@ -112,11 +113,10 @@ async def _after_flush(options: argparse.Namespace, before: Client) -> dict:
     client = Client(options.url, before._users, options.rate, options.seed + 1)
     stop = asyncio.Event()
     load = asyncio.create_task(client.run(stop))
-    await _docker(
-        "exec", (await _containers("redis"))[0], "bash", "-c",
-        "REDISCLI_AUTH=$(< /var/lib/shortlist-secrets/redis-operator-password) "
-        "redis-cli --no-auth-warning --user operator flushall",
-    )  # fmt: skip
+    password = await _compose("exec", "-T", "admin", "cat", OPERATOR_PASSWORD)
+    redis = (await _containers("redis"))[0]
+    client_of_redis = ["redis-cli", "--user", "operator", "--no-auth-warning", "flushall"]
+    await _docker("exec", "-e", f"REDISCLI_AUTH={password.strip()}", redis, *client_of_redis)
     since = time.monotonic()
     await _compose("run", "--rm", "-T", "tools", "rebuild")
     seconds = round(time.monotonic() - since, 1)

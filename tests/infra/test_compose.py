@@ -160,12 +160,23 @@ def test_the_api_can_reach_neither_mlflow_nor_kafka(stack):
     assert truth == {"prepare", "bootstrap", "users"}
 
 
+def test_what_only_a_person_may_say_is_nowhere_near_a_request(services):
+    holders = {
+        name
+        for name, it in services.items()
+        if any(mount["source"] == "operator" for mount in it.get("volumes", []))
+    }
+    assert holders == {"prepare", "admin", "grafana", "tools"}
+
+
 def test_there_is_no_default_secret(services):
     for name, it in services.items():
         for key, value in (it.get("environment") or {}).items():
             if re.search("PASSWORD|SECRET|TOKEN|CREDENTIAL", key):
                 assert key.endswith("FILE"), f"{name}: {key}"
-                assert value.startswith("/var/lib/shortlist-secrets/"), f"{name}: {key}"
+                assert value.startswith(
+                    ("/var/lib/shortlist-secrets/", "/var/lib/shortlist-operator/")
+                ), f"{name}: {key}"
     assert not re.search("PASSWORD|SECRET|TOKEN", "".join(_variables()))
     assert not re.search(r"requirepass|\bauth\b|user ", _conf("redis.conf"))
 
