@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from features.errors import NotReady
+from features.errors import FeaturesUnavailable, NotReady
 from serving.schemas import MANY, ONE
 
 MAX_FIELD_LENGTH = 80
@@ -61,6 +61,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(NotReady)
     async def not_ready(_: Request, error: NotReady) -> JSONResponse:
         return problem(503, "bundle", str(error), {"Retry-After": "1"})
+
+    @app.exception_handler(FeaturesUnavailable)
+    async def no_features(_: Request, error: FeaturesUnavailable) -> JSONResponse:
+        return problem(503, "features", str(error), {"Retry-After": "1"})
 
     @app.exception_handler(Exception)
     async def mistake(request: Request, error: Exception) -> JSONResponse:

@@ -57,7 +57,7 @@ class Runtime:
             slates = log.up_to(SLATES_SHARE)
             metrics.watch_spool(log.backlog, log.max_bytes)
         fallback = Fallback(LastLists(), PopularInContext())
-        reader = StoreReader(workspace)
+        reader = StoreReader(workspace, settings.features_timeout_ms)
         return cls(
             settings=settings,
             clock=clock_of(settings),
