@@ -153,6 +153,7 @@ def open_feast(workspace: Workspace, timeout_s: float = WRITE_TIMEOUT_S) -> Open
 def clear_online(workspace: Workspace) -> None:
     """Forget every online row of this data set; a reader meets unknown users, and no error."""
     if workspace.services is None:
+        workspace.feast.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(workspace.feast / "online.sqlite")) as connection, connection:
             named = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             for (table,) in named.fetchall():
