@@ -27,7 +27,7 @@ STAGES = {
 }
 """In the order of a request. `outside` is what the server's own stop-watch does not see."""
 
-ABSENT = {"pre_rank": "not built yet: the sources bring few enough candidates for the ranker"}
+ABSENT = {"pre_rank": "not built yet"}
 """Stages of the budget that the line does not have."""
 
 WHOLE_MS = 50.0
