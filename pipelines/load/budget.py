@@ -12,20 +12,22 @@ class Budget:
     """Median, on one core."""
 
 
+UNKNOWN = Budget(None, None)
+
 STAGES = {
     "features": Budget(5.0, 0.6),
-    "state": Budget(None, None),
+    "state": UNKNOWN,
     "retrieve": Budget(10.0, 0.85),  # the documents say 10 here and 1 there; tower and search
     "pre_rank": Budget(5.0, 0.3),
     "rank": Budget(20.0, 1.8),  # item and cross features, then the trees
     "rerank": Budget(5.0, 0.3),
-    "fallback": Budget(None, None),
+    "fallback": UNKNOWN,
     "total": Budget(31.0, 4.0),  # of 50 in all: 5 + 1 + 20 + 5
     "outside": Budget(None, 0.2),
 }
 """In the order of a request. `outside` is what the server's own stop-watch does not see."""
 
-ABSENT = {"pre_rank": "not built yet: the sources bring few enough candidates for the ranker"}
+ABSENT = {"pre_rank": "not built yet"}
 """Stages of the budget that the line does not have."""
 
 WHOLE_MS = 50.0

@@ -8,6 +8,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import NullLocator
 
 from pipelines.load.budget import P99_MS, WHOLE_MS
 
@@ -32,6 +33,7 @@ def draw(curves: dict[str, list[float]], title: str, path: Path) -> None:
             axes.annotate(f"{text}: {at:.0f} ms", (1.02, at), va="bottom", color="grey")
         axes.set(xscale="log", yscale="log", title=title)
         axes.set(xlabel="percentile", ylabel="ms from the intended send time")
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(list(NINES), list(NINES.values()))
         axes.legend()
         path.parent.mkdir(parents=True, exist_ok=True)
