@@ -3,10 +3,11 @@
 A read asks the online store directly with views that were looked up once: the request path never
 touches the registry, which another process may be rewriting. Three things that Feast leaves to its
 caller are done here: a row older than its view's TTL counts as missing, absent values become the
-definition's defaults, and an older push never overwrites a newer one.
+definition's defaults, and an older push never overwrites a newer one. Which backend holds the rows
+is not known here; its lock and its errors come with the opened store.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Protocol
@@ -49,7 +50,9 @@ class OnlineStore:
         """Look the views up.
 
         Args:
-            store: an opened `feast.FeatureStore` (infra/clients.py) whose views are applied.
+            store: an opened store (infra/clients.py) whose views are applied. Beside Feast's own
+                methods it has `alone()`, the writers' lock, and `away`, the errors of a store
+                that does not answer; all of them are raised here as FeaturesUnavailable.
 
         Raises:
             FeaturesUnavailable: the views are not applied yet.
@@ -74,6 +77,9 @@ class OnlineStore:
 
         Returns:
             A row whose `missing` names the views that had no row within their TTL.
+
+        Raises:
+            FeaturesUnavailable: the store does not answer.
 
         Interview: Your feature store has a TTL. What happens online when a row is older?
             Nothing: Feast's TTL bounds the point-in-time join, while its online read returns
@@ -111,6 +117,16 @@ class OnlineStore:
         values = [[float(row.get(f.name, f.default)) for f in columns] for _, row in rows]
         return np.array(values, dtype=np.float64).reshape(len(item_ids), len(columns))
 
+    def read_stream(self, user_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Every column of `user_stream` as it is stored, whatever its age; only users with a row."""
+        rows = self._read("user_stream", [{"user_id": user_id} for user_id in user_ids])
+        return {u: row for u, (_, row) in zip(user_ids, rows, strict=True) if row}
+
+    def read_versions(self, user_ids: Sequence[str]) -> dict[str, int]:
+        """The version that is stored of each user; 0 where there is no row."""
+        rows = self._read("user_stream", [{"user_id": u} for u in user_ids], only=[VERSION])
+        return {u: row.get(VERSION, 0) for u, (_, row) in zip(user_ids, rows, strict=True)}
+
     def push_user_stream(self, rows: pd.DataFrame) -> int:
         """Write the rows of `user_stream` that are newer than what is stored.
 
@@ -121,44 +137,45 @@ class OnlineStore:
         Returns:
             How many rows were written.
 
+        Raises:
+            FeaturesUnavailable: the store does not answer, or another writer kept the lock; some
+                rows may be written. Push again.
+
         Interview: Two processes write the same feature. How do you keep the newer value?
             Each row carries a version that only grows; a writer takes the store's write lock, reads
             the versions that are there, and writes only what is newer. Without the lock, reading
             and writing are two steps and the older of two racing writers can come last.
-            Trade-off: one extra read per batch; where a store compares versions itself (Redis with
-            a script) the lock is not needed.
+            Trade-off: one extra read per batch, and a lock in Redis runs out: a writer that sleeps
+            inside for longer can still come last. The stream worker looks for rows that went
+            back and pushes them again.
             Shown by: tests/features/test_store.py::test_of_two_racing_writers_the_newer_value_stays
         """
         newest = rows.sort_values(VERSION).drop_duplicates("user_id", keep="last")
         if newest.empty:
             return 0
-        with self._alone():
-            keys = [{"user_id": user_id} for user_id in newest["user_id"]]
-            stored = [values.get(VERSION, 0) for _, values in self._read("user_stream", keys)]
-            fresh = newest[newest[VERSION].to_numpy() > np.array(stored, dtype=np.int64)]
+        with answering(self._store), self._store.alone():
+            stored = self.read_versions(newest["user_id"].tolist())
+            fresh = newest[newest[VERSION] > newest["user_id"].map(stored)]
             if len(fresh):
                 self._store.push(PUSH_SOURCE, fresh)
         return len(fresh)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the SQLite store's write lock; Feast's own write commits inside and releases it."""
-        connection = self._provider.online_store._get_conn(self._store.config)
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        finally:
-            if connection.in_transaction:
-                connection.rollback()
+    def _read(
+        self, view: str, keys: Sequence[dict[str, str]], only: Sequence[str] = ()
+    ) -> list[Stored]:
+        """One row per key, in order; of all columns unless some are named.
 
-    def _read(self, view: str, keys: Sequence[dict[str, str]]) -> list[Stored]:
-        """One row per key, in order. SQLite takes at most READ_LIMIT keys in one statement."""
+        SQLite takes at most READ_LIMIT keys in one statement.
+        """
         out: list[Stored] = []
-        for start in range(0, len(keys), READ_LIMIT):
-            out += self._read_chunk(view, keys[start : start + READ_LIMIT])
+        with answering(self._store):
+            for start in range(0, len(keys), READ_LIMIT):
+                out += self._read_chunk(view, keys[start : start + READ_LIMIT], only)
         return out
 
-    def _read_chunk(self, view: str, keys: Sequence[dict[str, str]]) -> list[Stored]:
+    def _read_chunk(
+        self, view: str, keys: Sequence[dict[str, str]], only: Sequence[str]
+    ) -> list[Stored]:
         # Feast is there already, with whoever opened the store; this file must not need it.
         from feast.protos.feast.types.EntityKey_pb2 import EntityKey
         from feast.protos.feast.types.Value_pb2 import Value
@@ -169,11 +186,30 @@ class OnlineStore:
             )
             for key in keys
         ]
-        rows = self._provider.online_read(self._store.config, self._views[view], protos)
-        return [
-            (as_of, {name: _plain(value) for name, value in (values or {}).items()})
-            for as_of, values in rows
-        ]
+        names = list(only) or None  # a list of its own: Feast appends to it
+        rows = self._provider.online_read(self._store.config, self._views[view], protos, names)
+        return [_row(as_of, values) for as_of, values in rows]
+
+
+def _row(as_of: datetime | None, values: Mapping[str, Any] | None) -> Stored:
+    """Plain values of one row. Of a key that it has not, Redis tells 1970 and empty values."""
+    plain = {name: _plain(value) for name, value in (values or {}).items()}
+    known = {name: value for name, value in plain.items() if value is not None}
+    return (as_of, known) if known else (None, {})
+
+
+@contextmanager
+def answering(store: Any) -> Iterator[None]:
+    """Turn the backend's own errors into ours; the text of theirs may carry addresses.
+
+    Raises:
+        FeaturesUnavailable: the online store does not answer.
+    """
+    try:
+        yield
+    except store.away as error:
+        kind = type(error).__name__
+        raise FeaturesUnavailable(f"features: the store failed ({kind})") from error
 
 
 READ_LIMIT = 500

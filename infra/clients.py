@@ -7,18 +7,27 @@ Feast is configured here in code and nowhere else. What differs from its default
   calls it.
 - The registry file is written by rename. Feast truncates and rewrites it, and re-reads it whenever
   its time changes, so a reader could see half a registry, or an empty one without any view.
-- SQLite runs in WAL mode, so that readers do not wait for a materialize.
+- The online store is a file of the workspace, or Redis (infra/redis_store.py), where each data set
+  is a project of its own. SQLite runs in WAL mode, so that readers do not wait for a materialize.
+- The Redis store writes what it is told. Feast would compare times first, in two steps that race,
+  and drop a row whose time is equal: a day computed again would never arrive. What must not be
+  overwritten is guarded by the writers' lock instead (features/store.py).
 - Views keep serving while they are being materialized, and a materialize writes each entity's
   latest row only, in short transactions, so that the stream worker is never kept waiting.
 """
 
+import fcntl
 import logging
 import os
+import re
 import sqlite3
 import sys
 import types
+import uuid
 import warnings
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +43,16 @@ with warnings.catch_warnings():
     from feast.infra.registry.file import FileRegistryStore
 
 PROJECT = "shortlist"
-"""Feast's own namespace; each workspace has its own registry, so one name does."""
+"""Feast's own namespace; where each workspace has its own files, one name does."""
+
+REGISTRY = "registry.db"
+
+OFFLINE = "duckdb" if find_spec("duckdb") else "dask"
+"""DuckDB joins training sets. Who only reads and pushes online rows needs it as little as torch; Feast
+wants the name of an offline store all the same, and its own default is always there."""
+
+WRITE_TIMEOUT_S = 5.0
+"""Limit of one call to Redis for who may wait: materialize, pushes. Readers name their own."""
 
 BUSY_TIMEOUT_S = 5.0
 """How long a writer waits for another process's transaction."""
@@ -50,7 +68,7 @@ class RenamingRegistryStore(FileRegistryStore):
 
     def _write_registry(self, registry_proto: Any) -> None:
         target = self._filepath
-        self._filepath = target.with_name(f".{target.name}.{os.getpid()}")
+        self._filepath = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:
             super()._write_registry(registry_proto)
             os.replace(self._filepath, target)
@@ -58,41 +76,149 @@ class RenamingRegistryStore(FileRegistryStore):
             self._filepath = target
 
 
-def open_feast(workspace: Workspace) -> FeatureStore:
+class OpenedStore(FeatureStore):
+    """Feast's store, and what its online backend needs beside it."""
+
+    @property
+    def away(self) -> tuple[type[Exception], ...]:
+        """What reads and writes raise when the online store does not answer."""
+        raise NotImplementedError
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold the lock of the online store's writers; reads go on meanwhile."""
+        raise NotImplementedError
+
+
+class SqliteBacked(OpenedStore):
+    """Online rows in a file of the workspace."""
+
+    @property
+    def away(self) -> tuple[type[Exception], ...]:
+        """The file is locked for too long, gone, or the disk is full."""
+        return (sqlite3.OperationalError,)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """SQLite's own write lock; Feast's write commits inside and releases it."""
+        connection = self._get_provider().online_store._get_conn(self.config)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            if connection.in_transaction:
+                connection.rollback()
+
+
+class RedisBacked(OpenedStore):
+    """Online rows in Redis. The client is imported late: the embedded mode needs none."""
+
+    @property
+    def away(self) -> tuple[type[Exception], ...]:
+        """Redis' errors."""
+        from infra.redis_store import AWAY
+
+        return AWAY
+
+    def alone(self) -> AbstractContextManager[None]:
+        """A lock in Redis, which other machines see too."""
+        from infra.redis_store import alone
+
+        return alone(self._get_provider().online_store._client, self.config.project)
+
+
+def open_feast(workspace: Workspace, timeout_s: float = WRITE_TIMEOUT_S) -> OpenedStore:
     """Open the workspace's Feast store; makes folder, registry and online store when missing.
 
     The views are not applied here (infra knows no features): pipelines/materialize.py does that.
+    Redis is not asked for anything: opening it while it is away works, and so do reads, once it is
+    back.
+
+    Args:
+        workspace: where its files are, and where Redis listens.
+        timeout_s: mode services: limit of one call to Redis.
     """
     # It warns that serving while materializing does nothing for a file registry; it does.
     logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
     logging.getLogger("feast").setLevel(logging.WARNING)  # else a line per refreshed registry
     workspace.feast.mkdir(parents=True, exist_ok=True)
+    if workspace.services is None:
+        return _on_sqlite(workspace)
+    from infra.redis_store import connect
+
+    store = _opened(RedisBacked, workspace, project_of(workspace), _redis_rows(workspace))
+    store._get_provider().online_store._client = connect(workspace.services, timeout_s)
+    return store
+
+
+def clear_online(workspace: Workspace) -> None:
+    """Forget every online row of this data set; a reader meets unknown users, and no error."""
+    if workspace.services is None:
+        workspace.feast.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(workspace.feast / "online.sqlite")) as connection, connection:
+            named = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            for (table,) in named.fetchall():
+                connection.execute(f'DELETE FROM "{table}"')
+        return
+    from infra.redis_store import clear, connect
+
+    clear(connect(workspace.services, WRITE_TIMEOUT_S), project_of(workspace))
+
+
+def project_of(workspace: Workspace) -> str:
+    """The namespace of one data set in a Redis that others share; no two names make the same.
+
+    Examples:
+        >>> project_of(Workspace(Path("var"), "ml-100k"))
+        'shortlist_ml_2d100k'
+    """
+    return f"{PROJECT}_" + re.sub("[^a-z0-9]", lambda c: f"_{ord(c[0]):02x}", workspace.name)
+
+
+def _on_sqlite(workspace: Workspace) -> OpenedStore:
     online = workspace.feast / "online.sqlite"
     with closing(sqlite3.connect(online, timeout=BUSY_TIMEOUT_S)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")  # a property of the file: it stays
-        # Who finds no registry writes an empty one: behind the lock, so that of two processes the
-        # slower cannot wipe out the views that the faster has applied meanwhile.
-        connection.execute("BEGIN IMMEDIATE")
-        store = FeatureStore(config=_config(workspace, str(online)))
-        assert store.registry is not None  # it is made when first asked for
+    rows = {"type": "sqlite", "path": str(online)}
+    store = _opened(SqliteBacked, workspace, PROJECT, rows)
     # In WAL mode a crash of the process loses nothing; what a power cut loses is pushed again.
     store._get_provider().online_store._get_conn(store.config).execute("PRAGMA synchronous=NORMAL")
     return store
 
 
-def _config(workspace: Workspace, online: str) -> RepoConfig:
+def _redis_rows(workspace: Workspace) -> dict[str, Any]:
+    assert workspace.services is not None
+    return {"type": "redis", "connection_string": workspace.services.redis, "skip_dedup": True}
+
+
+def _opened(
+    kind: type[OpenedStore], workspace: Workspace, project: str, online: dict[str, Any]
+) -> OpenedStore:
+    # A registry that is there is whole, and opening it writes nothing: a reader may be one that
+    # cannot write here at all.
+    if (workspace.feast / REGISTRY).exists():
+        return kind(config=_config(workspace, project, online))
+    # Who finds no registry writes an empty one: behind a lock, so that of two processes the slower
+    # cannot wipe out the views that the faster has applied meanwhile.
+    with (workspace.feast / "registry.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        store = kind(config=_config(workspace, project, online))
+        assert store.registry is not None  # it is made when first asked for
+    return store
+
+
+def _config(workspace: Workspace, project: str, online: dict[str, Any]) -> RepoConfig:
     return RepoConfig(
-        project=PROJECT,
+        project=project,
         provider="local",
         repo_path=workspace.feast,
         registry={
-            "path": str(workspace.feast / "registry.db"),
+            "path": str(workspace.feast / REGISTRY),
             "registry_store_type": f"{__name__}.{RenamingRegistryStore.__name__}",
             "cache_ttl_seconds": 0,  # never by age; a change of the file is seen by its time
             "serve_features_while_materializing": True,
         },
-        offline_store={"type": "duckdb"},
-        online_store={"type": "sqlite", "path": online},
+        offline_store={"type": OFFLINE},
+        online_store=online,
         materialization={
             "pull_latest_features": True,  # DuckDB picks them; else pandas sorts the whole range
             "online_write_batch_size": ROWS_PER_TRANSACTION,

@@ -1,9 +1,20 @@
 """`shortlist`'s commands about the running stack; the line's own are in cli.py."""
 
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from features.errors import Unavailable
+from infra.reports import report
+from infra.settings import Settings
+from infra.workspace import Workspace
+from pipelines import cli_local
+from pipelines.steps import console
+
+Dataset = Annotated[
+    str | None, typer.Option(help="Data set; SHORTLIST_DATASET, else world, when not given.")
+]
 
 DatasetOfStack = Annotated[
     str | None, typer.Option("--dataset", help="Data set; SHORTLIST_DATASET when not given.")
@@ -12,6 +23,9 @@ DatasetOfStack = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands to the command line, in the order in which --help lists them."""
+    cli_local.register(app)
+    app.command(epilog="Example: [bold]shortlist rebuild[/]")(rebuild)
+    app.command(epilog="Example: [bold]shortlist recount --wait 60[/]")(recount)
     app.command(epilog="Example: [bold]shortlist bootstrap --scale tiny --seed 7[/]")(bootstrap)
     app.command(
         epilog="Examples: [bold]shortlist monitor[/], [bold]shortlist monitor --once[/] (cron, CronJob)"
@@ -19,6 +33,68 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog="Example: [bold]shortlist users --url http://127.0.0.1:8000 --rate 2 --seconds 60[/]"
     )(users)
+    app.command(epilog="Example: [bold]shortlist load --rate 100 --seconds 30[/]")(load)
+    app.command(epilog="Examples: [bold]shortlist token[/], [bold]shortlist token --rotate[/]")(
+        token
+    )
+
+
+def rebuild(
+    dataset: Dataset = None,
+    empty: Annotated[
+        bool, typer.Option("--empty", help="First forget every row; wrong but newer ones go too.")
+    ] = False,
+) -> None:
+    """Fill the online store again, from the offline store and the stream worker's states.
+
+    The API and the worker may run meanwhile.
+    """
+    from pipelines.rebuild import rebuild as fill
+    from pipelines.rebuild import rebuilt_as_of
+
+    settings, workspace = _places(dataset)
+    with report(workspace.reports, "rebuild", []) as metrics:
+        now = rebuilt_as_of(workspace)
+        metrics.update(fill(workspace, now, settings.partitions, empty=empty), as_of=now)
+    _show(metrics)
+
+
+def recount(
+    dataset: Dataset = None,
+    wait: Annotated[
+        float, typer.Option(help="Seconds that the stream worker may take to catch up.")
+    ] = 60.0,
+) -> None:
+    """Compare every user's online stream features with a recount of the whole event log.
+
+    Ends with 1 when a row is wrong or missing.
+    """
+    from contextlib import closing
+
+    from infra.event_log import open_log
+    from pipelines.recount import recount as count
+    from pipelines.stream import positive_types_of
+
+    settings, workspace = _places(dataset)
+    with report(workspace.reports, "recount", []) as metrics:
+        try:
+            with closing(open_log(workspace, settings.partitions)) as events:
+                found = count(workspace, events, positive_types_of(workspace), wait_s=wait)
+        except OSError as error:
+            raise Unavailable(f"the event log does not answer: {error}") from error
+        metrics.update(found)
+    _show(metrics)
+    if metrics["wrong"] or metrics["missing"]:
+        raise typer.Exit(1)
+
+
+def _places(dataset: str | None) -> tuple[Settings, Workspace]:
+    settings = Settings(dataset=dataset) if dataset else Settings()
+    return settings, Workspace.of(settings)
+
+
+def _show(metrics: dict[str, Any]) -> None:
+    console.print_json(data=metrics, default=str)
 
 
 def bootstrap(
@@ -107,3 +183,46 @@ def users(
 
 def _named(dataset: str | None) -> str:
     return dataset or os.environ.get("SHORTLIST_DATASET", "world")
+
+
+def load(
+    url: Annotated[
+        str | None, typer.Option(help="API to load; a stack of its own, on a copy, when not given.")
+    ] = None,
+    rate: Annotated[float, typer.Option(help="Requests per second, reads and clicks.")] = 100.0,
+    seconds: Annotated[float, typer.Option(help="How long, after the warm-up.")] = 30.0,
+    events_share: Annotated[float, typer.Option(help="Part of the requests: clicks.")] = 0.2,
+    users: Annotated[
+        int | None, typer.Option(help="Different users; those known and a few new by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the arrivals and of who arrives.")] = 0,
+    timeout: Annotated[float, typer.Option(help="Seconds until a request is given up.")] = 5.0,
+    own_host: Annotated[
+        bool, typer.Option("--i-own-this-host", help="Allow private addresses, not only loopback.")
+    ] = False,
+    dataset: Annotated[str, typer.Option(help="Data set of the stack of its own.")] = "world",
+) -> None:
+    """Open-loop load on the API: latency from the intended send time, time by stage, CPU by request.
+
+    The clicks are real events for an API named with --url: do not load what you learn from.
+    """
+    from pipelines.cli import _workspace
+    from pipelines.load.command import run
+    from pipelines.load.run import Asked
+
+    settings, workspace = _workspace(dataset)
+    asked = Asked(rate, seconds, events_share, users, seed, timeout)
+    if run(settings, workspace, asked, url, own_host)["errors"]:
+        raise typer.Exit(1)
+
+
+def token(
+    rotate: Annotated[bool, typer.Option(help="Replace it; the old one is dead at once.")] = False,
+) -> None:
+    """Print the token of the admin port; made where there is none yet."""
+    from infra.admin_token import ensure, token_file
+    from infra.admin_token import rotate as replace
+    from pipelines.cli import _workspace
+
+    path = token_file(_workspace("world")[0])
+    print(replace(path) if rotate else ensure(path))

@@ -22,10 +22,10 @@ from features.batch import AS_OF
 from features.definitions import BATCH_LAG, VERSION, VIEWS
 from features.request import microseconds
 from features.schema import TIMESTAMP
-from features.store import OnlineStore
+from features.store import OnlineStore, answering
 from infra.clients import open_feast
 from infra.workspace import Workspace
-from pipelines.ingest import log_is_in
+from pipelines.lake import log_is_in
 from pipelines.stream_history import STATES
 
 from features.repo.views import feast_objects  # isort: skip  # imports Feast: after infra.clients
@@ -42,14 +42,19 @@ def materialize(workspace: Workspace, now: datetime) -> dict:
 
     Returns:
         rows: view -> entities written; seeded: users whose state the worker may start from.
+
+    Raises:
+        FeaturesUnavailable: the online store does not answer; some rows may be written. Repeating
+            it is safe.
     """
     store = open_feast(workspace)
     apply_views(store, workspace.offline)
-    rows = {
-        view.name: _batch_view(store, workspace.offline, view.name, now)
-        for view in VIEWS.values()
-        if view.source == "batch"
-    }
+    with answering(store):
+        rows = {
+            view.name: _batch_view(store, workspace.offline, view.name, now)
+            for view in VIEWS.values()
+            if view.source == "batch"
+        }
     rows["user_stream"] = _stream_rows(OnlineStore(store), workspace.offline, now)
     return {"rows": rows, "seeded": seed(workspace, now)}
 

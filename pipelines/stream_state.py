@@ -1,7 +1,9 @@
 """The stream worker's memory: one SQLite file per partition.
 
 States, the next offset, what is not pushed yet and what was refused change in one transaction, so
-after a crash the file is as if the last batch had been folded whole, or not at all. The log is read
+after a crash the file is as if the last batch had been folded whole, or not at all. Beside the
+state of a user who was known before the log stands the one he began from (`origins`): the seed file
+moves on with every day, and a recount must start where the worker did. The log is read
 again from the stored offset, and that is exact: WAL with synchronous=NORMAL may lose the newest
 transactions in a power cut, but never half of one.
 """
@@ -20,6 +22,7 @@ QUARANTINE_ROWS = 10_000
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS states (user_id TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS origins (user_id TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS unpushed (user_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS quarantine (
     offset INTEGER PRIMARY KEY, reason TEXT NOT NULL, record TEXT NOT NULL
@@ -83,6 +86,7 @@ class PartitionState:
         next_offset: int,
         states: Mapping[str, State],
         refused: Iterable[tuple[int, str, str]],
+        origins: Mapping[str, State] | None = None,
     ) -> None:
         """Store a folded batch: states, offset, what to push and what was refused, all or none.
 
@@ -91,6 +95,7 @@ class PartitionState:
             next_offset: where the next one begins.
             states: changed states by user.
             refused: (offset, reason, record as text).
+            origins: seeds that users of this batch began from.
 
         Raises:
             ContractError: another worker moved the offset meanwhile; nothing was stored.
@@ -111,6 +116,18 @@ class PartitionState:
                 "INSERT OR IGNORE INTO unpushed VALUES (?)", [(user,) for user in states]
             )
             self._refuse(list(refused))
+            begun = [(user, json.dumps(state)) for user, state in (origins or {}).items()]
+            self._db.executemany("INSERT OR IGNORE INTO origins VALUES (?, ?)", begun)
+
+    def origin(self, user_id: str) -> State | None:
+        """The seed that this user began from; None for who began with the log."""
+        row = self._db.execute("SELECT state FROM origins WHERE user_id = ?", (user_id,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def has(self, user_id: str) -> bool:
+        """Whether this user has a state."""
+        found = self._db.execute("SELECT 1 FROM states WHERE user_id = ?", (user_id,))
+        return found.fetchone() is not None
 
     def unpushed(self, limit: int) -> list[str]:
         """Users whose state changed since it was last pushed; at most `limit`."""
@@ -123,6 +140,31 @@ class PartitionState:
             self._db.executemany(
                 "DELETE FROM unpushed WHERE user_id = ?", [(user_id,) for user_id in user_ids]
             )
+
+    def mark_all(self, others: Iterable[str] = ()) -> None:
+        """Every state is to be pushed again, and so are these users, who have none."""
+        with self._db:
+            self._db.execute("INSERT OR IGNORE INTO unpushed SELECT user_id FROM states")
+            self._db.executemany(
+                "INSERT OR IGNORE INTO unpushed VALUES (?)", [(user,) for user in others]
+            )
+
+    def is_waiting(self, user_id: str) -> bool:
+        """Whether this user is to be pushed."""
+        found = self._db.execute("SELECT 1 FROM unpushed WHERE user_id = ?", (user_id,))
+        return found.fetchone() is not None
+
+    def waiting(self) -> int:
+        """How many users are to be pushed."""
+        return int(self._db.execute("SELECT count(*) FROM unpushed").fetchone()[0])
+
+    def after(self, user_id: str, limit: int) -> dict[str, State]:
+        """The next states in the order of the ids; empty at the end."""
+        rows = self._db.execute(
+            "SELECT user_id, state FROM states WHERE user_id > ? ORDER BY user_id LIMIT ?",
+            (user_id, limit),
+        )
+        return {user: json.loads(state) for user, state in rows}
 
     def close(self) -> None:
         """Close the file."""

@@ -5,6 +5,7 @@ POST /v1/recommendations      one slate
 POST /v1/events               what users did; 202 when it is on the disk
 GET  /v1/items/{id}/similar   items like one item
 GET  /v1/users                users with a history, for the page
+GET  /v1/users/{id}           what is known about one user now
 GET  /healthz /readyz /metrics
 """
 
@@ -20,17 +21,21 @@ from fastapi.staticfiles import StaticFiles
 
 from infra.logging import configure
 from infra.settings import Settings
+from models.manifest import is_trained
 from monitoring.metrics import Metrics
 from serving.deadline import Deadline
 from serving.gate import Gate
 from serving.moment import moment
 from serving.people import people
+from serving.person import person
 from serving.recommend import Asked, body
 from serving.refusals import Refusal, install
 from serving.runtime import Runtime
 from serving.schemas import (
     MAX_K,
     AcceptedOut,
+    Id,
+    PersonOut,
     PostedEvents,
     ProblemsOut,
     RecommendationIn,
@@ -144,6 +149,12 @@ async def users(
     }
 
 
+@api.get("/users/{user_id:path}", response_model=PersonOut, responses={503: {"model": ProblemsOut}})
+async def one_user(user_id: Id, parts: Parts, simulated_now: SaidNow = None) -> Any:
+    """What is known about one user now; of an unknown one every view is missing."""
+    return await person(parts.bundle(), parts.reader, user_id, moment(parts.clock, simulated_now))
+
+
 @operations.get("/")
 async def page() -> FileResponse:
     """The page."""
@@ -158,11 +169,16 @@ async def healthz() -> dict[str, str]:
 
 @operations.get("/readyz")
 async def readyz(parts: Parts) -> Response:
-    """200 once a bundle answers; what is missing is named."""
+    """200 once a bundle answers; what is missing is named.
+
+    `trained` is false for the popular list that a new shop answers from.
+    """
     bundle, store = parts.current.bundle, parts.reader.store
     state = {
         "ready": parts.ready,
+        "mode": parts.settings.mode,
         "bundle": bundle.id if bundle else None,
+        "trained": bundle is not None and is_trained(bundle.manifest),
         "features": store is not None,
         "reasons": [parts.current.reason] * (bundle is None) + [parts.reader.reason] * (not store),
     }

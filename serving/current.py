@@ -93,10 +93,20 @@ def warm_up(bundle: Bundle) -> None:
 
 
 class StoreReader:
-    """Reads users from the online store, in a pool with a deadline."""
+    """Reads users from the online store, in a pool with a deadline.
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    A store on a server may be away when this starts and at any time later: reads fail in time
+    meanwhile, and succeed again when it is back, without anybody's doing.
+    """
+
+    def __init__(self, workspace: Workspace, timeout_ms: float) -> None:
+        """Make the pool; `open` opens the store.
+
+        Args:
+            workspace: where the store is.
+            timeout_ms: limit of one call to a server; longer than a caller waits makes no sense.
+        """
+        self._workspace, self._timeout_ms = workspace, timeout_ms
         self._pool = BoundedPool(
             "features", threads=READERS, waiting=READS_WAITING, error=FeaturesUnavailable
         )
@@ -108,7 +118,7 @@ class StoreReader:
         if self.store is not None:
             return
         try:
-            self.store = OnlineStore(open_feast(self._workspace))
+            self.store = OnlineStore(open_feast(self._workspace, self._timeout_ms / 1000))
         except Exception as error:  # a missing registry must not keep the API from answering
             reason = f"the feature store cannot be opened ({type(error).__name__})"
             if reason != self.reason:

@@ -153,6 +153,40 @@ class SlateOut(BaseModel):
     items: list[ItemOut]
 
 
+class PastOut(BaseModel):
+    """One positive of a user."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    item_id: str
+    title: str | None
+    event_at: datetime
+    age_s: float
+
+
+class PersonOut(BaseModel):
+    """What is known about one user now."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    user_id: str
+    bundle: str
+    features: dict[str, dict[str, int | float]]
+    """Value by view and name; those of a missing view are the defaults that a model would get."""
+
+    categories: dict[str, dict[str, int | float]]
+    """The view `user_category_daily`, for each category that the user has a row of."""
+
+    history: list[PastOut]
+    """Newest first."""
+
+    age_s: dict[str, float]
+    """By view: how old its values are."""
+
+    missing: list[str]
+    """Views without a row that is young enough."""
+
+
 class AcceptedOut(BaseModel):
     """The events are on the disk."""
 

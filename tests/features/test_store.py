@@ -1,25 +1,34 @@
-"""Online reads and writes: equal to Feast's own answer, honest about age, newer wins."""
+"""Online reads and writes: equal to Feast's own answer, honest about age, newer wins.
+
+One suite over every online store that is present; what only one of them can do stands at the end.
+"""
 
 import sqlite3
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from features.definitions import BY_NAME, STREAM_TTL, of_view
 from features.errors import FeaturesUnavailable
 from features.request import UserRow, microseconds
 from features.store import OnlineStore, stream_frame
-from infra.clients import open_feast
+from infra import redis_store
+from infra.clients import clear_online, open_feast
+from infra.redis_store import LOCK_S
 from infra.workspace import Workspace
+from pipelines.materialize import apply_views, materialize
 from tests.features.workspaces import CATEGORIES, NOW, built_workspace
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
-    return built_workspace(tmp_path_factory.mktemp("store"))
+def workspace(new_workspace, tmp_path_factory):
+    return built_workspace(new_workspace(tmp_path_factory.mktemp("store")))
 
 
 @pytest.fixture(scope="module")
@@ -162,22 +171,102 @@ def test_of_two_racing_writers_the_newer_value_stays(workspace, monkeypatch):
 
 def test_a_failed_push_releases_the_lock(workspace, monkeypatch):
     store = open_feast(workspace)
-    online = OnlineStore(store)
 
     def fail(*_args, **_kwargs):
         raise RuntimeError("no disk")
 
     monkeypatch.setattr(store, "push", fail)
     with pytest.raises(RuntimeError, match="no disk"):
-        push(online, "locked", microseconds(NOW))
-    other = sqlite3.connect(workspace.feast / "online.sqlite", timeout=0.1)
-    other.execute("BEGIN IMMEDIATE")  # would raise if the lock were held
-    other.close()
+        push(OnlineStore(store), "locked", microseconds(NOW))
+    since = time.monotonic()
+    assert push(OnlineStore(open_feast(workspace)), "locked", microseconds(NOW)) == 1
+    assert time.monotonic() - since < LOCK_S  # it would wait for that long if the lock were held
 
 
-def test_without_views_the_remedy_is_named(tmp_path):
+def test_many_racing_writers_leave_the_newest(workspace):
+    """Each pushes its own versions of the same users, in an order of its own."""
+    at, users = microseconds(NOW), [f"racer{number}" for number in range(3)]
+
+    def write(seed):
+        online, rng = OnlineStore(open_feast(workspace)), np.random.default_rng(seed)
+        for step in rng.permutation(6):
+            version = at + int(step) * 4 + seed
+            frame = stream_frame({u: row(version, [str(version)]) for u in users}, NOW)
+            online.push_user_stream(frame)
+
+    writers = [threading.Thread(target=write, args=(seed,)) for seed in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    online, newest = OnlineStore(open_feast(workspace)), at + 5 * 4 + 3
+    assert online.read_versions(users) == dict.fromkeys(users, newest)
+    stored = online.read_stream(users)
+    assert [stored[user]["history_items"] for user in users] == [[str(newest)]] * len(users)
+
+
+def test_a_push_leaves_the_batch_views_alone_and_they_leave_it(workspace, online):
+    before = online.read_user("u2", CATEGORIES, NOW)
+    at = microseconds(NOW)
+    push(online, "u2", at, ["pushed"])
+    after = online.read_user("u2", CATEGORIES, NOW)
+    assert after.category_rows == before.category_rows
+    for f in of_view("user_daily"):
+        assert after.values[f.name] == before.values[f.name]
+    materialize(workspace, NOW)
+    assert online.read_user("u2", CATEGORIES, NOW).history_items == ["pushed"]
+    assert online.read_user("u2", CATEGORIES, NOW).category_rows == before.category_rows
+
+
+def test_a_day_that_is_computed_again_replaces_its_row(workspace, online):
+    """Equal in time, different in value: events that came late, or a mended bug."""
+    path = workspace.offline / "user_daily.parquet"
+    table = pq.read_table(path)
+    place = table.column_names.index("categories_90d")
+    changed = pa.array([77] * len(table), table.schema.field(place).type)
+    pq.write_table(table.set_column(place, table.schema.field(place), changed), path)
+    materialize(workspace, NOW)
+    assert online.read_user("u3", (), NOW).values["categories_90d"] == 77
+    pq.write_table(table, path)
+    materialize(workspace, NOW)
+    assert online.read_user("u3", (), NOW).values["categories_90d"] != 77
+
+
+def test_versions_and_raw_rows_are_told_of_those_who_have_some(online):
+    at = microseconds(NOW)
+    push(online, "told", at, [])
+    assert online.read_versions(["nobody", "told"]) == {"nobody": 0, "told": at}
+    stored = online.read_stream(["nobody", "told"])
+    assert list(stored) == ["told"]
+    assert stored["told"] | {"history_items": [], "history_at": []} == row(at, [])
+
+
+def test_a_user_with_a_row_in_one_view_misses_the_others(online):
+    push(online, "new here", microseconds(NOW))
+    got = online.read_user("new here", CATEGORIES, NOW)
+    assert set(got.missing) == {"user_daily", "user_category_daily"}
+    assert got.age_s == {"user_stream": 0.0}
+    for f in of_view("user_daily"):
+        assert got.values[f.name] == f.default
+
+
+def test_two_data_sets_do_not_mix(new_workspace, tmp_path):
+    first, second = (new_workspace(tmp_path / name) for name in ("a", "b"))
+    stores = []
+    for workspace in (first, second):
+        store = open_feast(workspace)
+        apply_views(store, workspace.offline)
+        stores.append(OnlineStore(store))
+    for store, item in zip(stores, ("one", "two"), strict=True):
+        push(store, "both", microseconds(NOW), [item])
+    assert [s.read_user("both", (), NOW).history_items for s in stores] == [["one"], ["two"]]
+    clear_online(first)
+    assert [s.read_user("both", (), NOW).history_items for s in stores] == [[], ["two"]]
+
+
+def test_without_views_the_remedy_is_named(new_workspace, tmp_path):
     with pytest.raises(FeaturesUnavailable, match=r"no view user_daily.*run `shortlist features`"):
-        OnlineStore(open_feast(Workspace(tmp_path, "empty")))
+        OnlineStore(open_feast(new_workspace(tmp_path)))
 
 
 def test_a_pushed_row_keeps_its_microseconds(online):
@@ -186,3 +275,70 @@ def test_a_pushed_row_keeps_its_microseconds(online):
     got = online.read_user("exact", (), NOW)
     assert got.history_at == [at]
     assert got.last_event_at == at
+
+
+def test_a_busy_sqlite_store_is_unavailable_and_says_no_more(tmp_path, monkeypatch):
+    workspace = Workspace(tmp_path, "small")
+    store = open_feast(workspace)
+    apply_views(store, workspace.offline)
+    monkeypatch.setattr(store, "push", failing(sqlite3.OperationalError(f"{tmp_path} is locked")))
+    with pytest.raises(FeaturesUnavailable) as told:
+        push(OnlineStore(store), "u", microseconds(NOW))
+    assert str(told.value) == "features: the store failed (OperationalError)"
+
+
+def failing(error):
+    def fail(*_args, **_kwargs):
+        raise error
+
+    return fail
+
+
+def test_a_redis_that_is_away_is_unavailable_until_it_is_back(own_redis, tmp_path):
+    workspace = Workspace(tmp_path, "small", own_redis.services)
+    store = open_feast(workspace)
+    apply_views(store, workspace.offline)
+    online, at = OnlineStore(store), microseconds(NOW)
+    push(online, "u", at, ["kept"])
+    own_redis.kill()
+    for call in (
+        lambda: online.read_user("u", CATEGORIES, NOW),
+        lambda: online.read_items(["i"]),
+        lambda: push(online, "u", at + 1),
+    ):
+        with pytest.raises(FeaturesUnavailable, match=r"the store failed \(ConnectionError\)"):
+            call()
+    assert OnlineStore(open_feast(workspace))  # opening asks Redis for nothing
+    own_redis.start()
+    assert online.read_user("u", (), NOW).history_items == ["kept"]
+    assert push(online, "u", at + 1, ["newer"]) == 1
+
+
+def test_a_writer_that_was_killed_inside_blocks_the_others_for_a_while_only(
+    own_redis, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(redis_store, "LOCK_S", 0.5)
+    workspace = Workspace(tmp_path, "small", own_redis.services)
+    store = open_feast(workspace)
+    apply_views(store, workspace.offline)
+    killed = store.alone()
+    killed.__enter__()  # and never left
+    since = time.monotonic()
+    assert push(OnlineStore(open_feast(workspace)), "u", microseconds(NOW)) == 1
+    assert time.monotonic() - since > 0.3
+
+
+def test_a_writer_that_slept_over_its_lock_is_told_to_write_again(own_redis, tmp_path, monkeypatch):
+    monkeypatch.setattr(redis_store, "LOCK_S", 0.1)
+    workspace = Workspace(tmp_path, "small", own_redis.services)
+    store = open_feast(workspace)
+    apply_views(store, workspace.offline)
+    real_push = store.push
+
+    def slowly(*args):
+        time.sleep(0.3)
+        real_push(*args)
+
+    monkeypatch.setattr(store, "push", slowly)
+    with pytest.raises(FeaturesUnavailable, match="LockNotOwnedError"):
+        push(OnlineStore(store), "u", microseconds(NOW))

@@ -13,8 +13,8 @@ DAYS = [(DAY - timedelta(days=back)).date() for back in range(6)]
 CATEGORIES = ("x", "y", "z", "never")
 
 
-def built_workspace(home: Path, *, online: bool = True) -> Workspace:
-    workspace = Workspace(home, "small")
+def built_workspace(home: Path | Workspace, *, online: bool = True) -> Workspace:
+    workspace = Workspace(home, "small") if isinstance(home, Path) else home
     random_lake(workspace.lake)
     build_features(workspace, DAYS, engine="duckdb")
     if online:

@@ -16,7 +16,7 @@ from features.request import microseconds
 from features.store import OnlineStore, stream_frame
 from infra.clients import open_feast
 from infra.workspace import Workspace
-from pipelines.ingest import OFFSETS
+from pipelines.lake import OFFSETS
 from pipelines.materialize import SEED, materialize
 from tests.features.small_lake import DAY
 from tests.features.workspaces import CATEGORIES, NOW, built_workspace
@@ -30,8 +30,8 @@ def materialize_for_ever(workspace: Workspace) -> None:
         materialize(workspace, NOW)
 
 
-def test_a_row_that_is_not_known_yet_is_not_written(tmp_path):
-    workspace = built_workspace(tmp_path, online=False)
+def test_a_row_that_is_not_known_yet_is_not_written(new_workspace, tmp_path):
+    workspace = built_workspace(new_workspace(tmp_path), online=False)
     materialize(workspace, DAY + BATCH_LAG - timedelta(seconds=1))
     early = OnlineStore(open_feast(workspace)).read_user("u1", CATEGORIES, DAY)
     materialize(workspace, DAY + BATCH_LAG)
@@ -40,8 +40,10 @@ def test_a_row_that_is_not_known_yet_is_not_written(tmp_path):
     assert days[1] - days[0] == pytest.approx(1.0)
 
 
-def test_the_newest_row_is_written_last_in_whatever_order_the_file_has_them(tmp_path):
-    workspace = built_workspace(tmp_path, online=False)
+def test_the_newest_row_is_written_last_in_whatever_order_the_file_has_them(
+    new_workspace, tmp_path
+):
+    workspace = built_workspace(new_workspace(tmp_path), online=False)
     path = workspace.offline / "user_daily.parquet"
     table = pq.read_table(path)
     pq.write_table(table.sort_by([("as_of", "descending")]), path)
@@ -50,8 +52,8 @@ def test_the_newest_row_is_written_last_in_whatever_order_the_file_has_them(tmp_
     assert got.age_s["user_daily"] == 6 * 3600
 
 
-def test_what_the_worker_pushed_meanwhile_stays(tmp_path):
-    workspace = built_workspace(tmp_path)
+def test_what_the_worker_pushed_meanwhile_stays(new_workspace, tmp_path):
+    workspace = built_workspace(new_workspace(tmp_path))
     online = OnlineStore(open_feast(workspace))
     newer = {
         **{f.name: 7 for f in of_view("user_stream")}, "history_items": ["fresh"],
@@ -98,14 +100,16 @@ def test_rows_are_counted_as_entities(tmp_path):
             assert stored == (count,), view
 
 
-def test_nothing_built_means_nothing_written(tmp_path):
-    report = materialize(Workspace(tmp_path, "empty"), NOW)
+def test_nothing_built_means_nothing_written(new_workspace, tmp_path):
+    report = materialize(new_workspace(tmp_path), NOW)
     assert set(report["rows"].values()) == {0}
     assert report["seeded"] == 0
 
 
-def test_reads_go_on_while_another_process_materializes_and_after_it_is_killed(tmp_path):
-    workspace = built_workspace(tmp_path)
+def test_reads_go_on_while_another_process_materializes_and_after_it_is_killed(
+    new_workspace, tmp_path
+):
+    workspace = built_workspace(new_workspace(tmp_path))
     store = open_feast(workspace)
     online = OnlineStore(store)
     expected = online.read_user("u1", CATEGORIES, NOW)

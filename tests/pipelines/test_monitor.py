@@ -17,6 +17,8 @@ import pytest
 from mlflow import MlflowClient
 
 from features.definitions import BATCH_LAG
+from features.errors import FeaturesUnavailable
+from infra.clients import clear_online
 from infra.local.process import free_port
 from infra.settings import Settings
 from infra.workspace import Workspace
@@ -25,10 +27,12 @@ from models.manifest import is_trained, read_manifest
 from pipelines import online_probe
 from pipelines.bootstrap import bootstrap
 from pipelines.lock import only_one
+from pipelines.materialize import materialize
 from pipelines.monitor import Memory, Monitor, recall
 from pipelines.online_probe import batch_rows_gone
 from pipelines.step_process import StepFailed
 from pipelines.steps import Steps
+from tests.services import OwnRedis
 
 NOW = datetime(2026, 7, 15, 9, 30, tzinfo=UTC)
 TOMORROW = datetime(2026, 7, 16, tzinfo=UTC) + BATCH_LAG
@@ -187,6 +191,22 @@ def test_an_emptied_store_is_filled_again(trained: tuple[Path, str], tmp_path: P
     assert batch_rows_gone(monitor.workspace, NOW)
     monitor._keep_filled(NOW)
     assert not batch_rows_gone(monitor.workspace, NOW)
+
+
+def test_an_emptied_redis_is_told_from_one_that_is_away(
+    trained: tuple[Path, str], own_redis: OwnRedis, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(trained[0], home)
+    workspace = Workspace(home, "world", own_redis.services)
+    assert batch_rows_gone(workspace, NOW)
+    materialize(workspace, NOW)
+    assert not batch_rows_gone(workspace, NOW)
+    clear_online(workspace)
+    assert batch_rows_gone(workspace, NOW)
+    own_redis.kill()
+    with pytest.raises(FeaturesUnavailable):
+        batch_rows_gone(workspace, NOW)
 
 
 def test_drift_trains_on_the_newest_events_and_a_pause_follows(

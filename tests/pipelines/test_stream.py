@@ -7,20 +7,25 @@ import os
 import random
 import signal
 import sqlite3
+import sys
 import threading
 import time
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
+from tenacity import RetryError
 
 import pipelines.stream as stream
 from features.errors import ContractError
 from features.store import OnlineStore
 from features.streaming import fold, parsed, row_of
-from infra.clients import open_feast
+from infra.clients import SqliteBacked, open_feast
 from infra.event_log import Record, SqliteEventLog, partition_of
+from infra.local.process import child, free_port
 from infra.workspace import Workspace
+from monitoring.stream_metrics import StreamMetrics
 from pipelines.stream_state import QUARANTINE_ROWS, PartitionState
 from tests.features.small_lake import POSITIVE
 from tests.features.workspaces import NOW, built_workspace
@@ -64,7 +69,7 @@ def click(number: int, user_id: str = "u", **more) -> tuple[str, dict]:
 
 
 @contextmanager
-def running(workspace, log, partitions=range(PARTITIONS)):
+def running(workspace, log, partitions=range(PARTITIONS), metrics=None):
     stop = threading.Event()
     failed: list[BaseException] = []
 
@@ -72,7 +77,7 @@ def running(workspace, log, partitions=range(PARTITIONS)):
         try:
             stream.run(
                 workspace, log, partitions=partitions, positive_types=POSITIVE, stop=stop,
-                poll_s=0.01,
+                poll_s=0.01, metrics=metrics,
             )  # fmt: skip
         except BaseException as error:
             failed.append(error)
@@ -202,20 +207,120 @@ def test_a_user_starts_from_the_history_that_was_materialized(tmp_path):
 
 
 def test_a_busy_store_is_tried_again(tmp_path, monkeypatch):
-    workspace, log = Workspace(tmp_path, "small"), ListLog()
-    push, failures = OnlineStore.push_user_stream, iter(range(3))
+    workspace, log, metrics = Workspace(tmp_path, "small"), ListLog(), StreamMetrics()
+    alone, failures = SqliteBacked.alone, iter(range(3))
 
-    def busy_at_first(self, rows):
+    def busy_at_first(self):
         if next(failures, None) is not None:
             raise sqlite3.OperationalError("database is locked")
-        return push(self, rows)
+        return alone(self)
 
-    monkeypatch.setattr(OnlineStore, "push_user_stream", busy_at_first)
+    monkeypatch.setattr(SqliteBacked, "alone", busy_at_first)
     log.append("events", [click(1)])
-    with running(workspace, log) as failed:
+    with running(workspace, log, metrics=metrics) as failed:
         online = online_of(workspace)
         until(lambda: online.read_user("u", (), START).history_items == ["i1"])
     assert not failed
+    assert counted(metrics, "shortlist_stream_failures_total", server="store") == 3
+
+
+class FlakyLog(ListLog):
+    """A log whose server is away now and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_away = True
+
+    def read(self, topic, partition, offset, limit):
+        self.answer()
+        return super().read(topic, partition, offset, limit)
+
+    def end_offset(self, topic, partition):
+        self.answer()
+        return super().end_offset(topic, partition)
+
+    def answer(self):
+        if self.is_away:
+            raise ConnectionError("no broker")
+
+
+def test_a_log_that_is_away_at_the_start_and_later_delays_events_and_loses_none(tmp_path):
+    workspace, log, metrics = Workspace(tmp_path, "small"), FlakyLog(), StreamMetrics()
+    records = [click(number, f"u{number % 3}") for number in range(9)]
+    log.append("events", records[:3])
+    with running(workspace, log, metrics=metrics) as failed:
+        for number in (3, 6, 9):
+            count = counted(metrics, "shortlist_stream_failures_total", server="log")
+            until(
+                lambda count=count: (
+                    counted(metrics, "shortlist_stream_failures_total", server="log") > count
+                )
+            )
+            log.is_away = False
+            until(lambda number=number: sum(offsets(workspace)) == number)
+            log.is_away = True
+            log.append("events", records[number : number + 3])
+        log.is_away = False
+        until(lambda: sum(offsets(workspace)) == 9 and not left_to_push(workspace))
+    assert not failed
+    assert_exact(workspace, records)
+
+
+def test_what_the_worker_does_is_counted(tmp_path):
+    workspace, log, metrics = Workspace(tmp_path, "small"), ListLog(), StreamMetrics()
+    seen_at = (datetime.now(UTC) - timedelta(seconds=3)).isoformat()
+    log.append("events", [click(1, seen_at=seen_at), click(2, seen_at=seen_at), BAD[0]])
+    with running(workspace, log, metrics=metrics):
+        until(lambda: counted(metrics, "shortlist_stream_delay_seconds_count"))
+        until(lambda: counted(metrics, "shortlist_stream_lag", partition="0") is not None)
+    assert counted(metrics, "shortlist_stream_records_folded_total") == 2
+    assert counted(metrics, "shortlist_stream_records_refused_total") == 1
+    assert counted(metrics, "shortlist_stream_rows_pushed_total") == 1  # both events, one user
+    assert 3 <= counted(metrics, "shortlist_stream_delay_seconds_sum") < 60
+    assert counted(metrics, "shortlist_stream_refills_total") == 0
+
+
+def test_a_log_that_cannot_be_opened_is_tried_until_told_to_stop(tmp_path, monkeypatch):
+    workspace, metrics, stop = Workspace(tmp_path, "small"), StreamMetrics(), threading.Event()
+    failures = iter(range(2))
+
+    def away_at_first(*_):
+        if next(failures, None) is not None:
+            raise ConnectionError("no broker")
+        return "the log"
+
+    monkeypatch.setattr(stream, "open_log", away_at_first)
+    assert stream._opened(workspace, PARTITIONS, stop, metrics) == "the log"
+    assert counted(metrics, "shortlist_stream_failures_total", server="log") == 2
+    failures = iter(range(10**9))
+    threading.Timer(0.3, stop.set).start()
+    with pytest.raises(RetryError):
+        stream._opened(workspace, PARTITIONS, stop, metrics)
+
+
+def test_the_worker_as_a_process_shows_its_metrics_and_stops_when_told(tmp_path):
+    port = free_port()
+    settings = {
+        "SHORTLIST_HOME": str(tmp_path), "SHORTLIST_DATASET": "small",
+        "SHORTLIST_METRICS_PORT": str(port), "SHORTLIST_PARTITIONS": str(PARTITIONS),
+    }  # fmt: skip
+    with child([sys.executable, "-m", "pipelines.stream"], tmp_path / "log", settings) as worker:
+        text = until(lambda: scraped(port), seconds=90)
+        assert 'shortlist_stream_failures_total{server="store"} 0.0' in text
+        until(lambda: 'shortlist_stream_lag{partition="1"} 0.0' in scraped(port), seconds=60)
+        worker.terminate()
+        assert worker.wait(60) == 0
+
+
+def scraped(port) -> str:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5.0).text
+    except httpx.HTTPError:
+        return ""
+
+
+def counted(metrics, name, **labels):
+    return metrics.registry.get_sample_value(name, labels)
 
 
 def run_once(workspace, log):

@@ -1,0 +1,213 @@
+"""Is what the online store says true? Every user's stream features again, from the log.
+
+The worker's states are not asked. Each user is folded anew, event by event in the order of the log,
+from where the worker began with him; a repeated event id is left out, however old the first one is.
+Then every column of the stored row is compared.
+"""
+
+import math
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, closing
+from itertools import islice
+from typing import Any
+
+from features.errors import ContractError
+from features.store import OnlineStore
+from features.streaming import Row, State, fold, parsed, row_of
+from infra.event_log import EventLog, partition_of
+from infra.workspace import Workspace
+from pipelines.stream import BATCH, TOPIC, open_online, open_seeds
+from pipelines.stream_push import Seeds
+from pipelines.stream_state import PartitionState
+
+FLOAT_SLACK = 1e-9
+USERS_PER_READ = 500
+EXAMPLES = 5
+
+SETTLE_S = 15.0
+"""Users who differ are looked at again for this long: events go on coming in meanwhile."""
+
+POLL_S = 0.2
+
+
+def recount(
+    workspace: Workspace,
+    events: EventLog,
+    positive_types: Collection[str],
+    *,
+    wait_s: float,
+    settle_s: float = SETTLE_S,
+) -> dict[str, Any]:
+    """Compare the online store with the log.
+
+    Args:
+        workspace: its online store, seeds and state folder are read.
+        events: the log, from its first record on.
+        positive_types: event types that enter the history.
+        wait_s: how long the worker may take to come to the log's present end.
+        settle_s: how long a difference must last to count.
+
+    Returns:
+        users: with an event or a past from before the log; events: folded; repeated: left out;
+        wrong: users whose row differs; missing: users without a row; lag: records the worker still
+        had not folded after the wait; examples: some differences, by column.
+
+    Raises:
+        ContractError: the log's beginning is gone.
+        FeaturesUnavailable: the online store does not answer.
+        OSError: the log does not answer.
+
+    Interview: How do you know that your streaming features are right?
+        By a second count that shares no state with the first: it folds the log from its beginning
+        and compares every user's stored row, column by column. Kills, repeats, outages and a store
+        filled again all end in the same number, or the report names who differs.
+        Trade-off: it reads the whole log and holds one partition's users in memory, so it is a
+        nightly job or the end of a fault test, and it needs a log that was not cut.
+        Shown by: tests/pipelines/test_recount.py::test_a_wrong_and_a_missing_row_are_found
+    """
+    online = open_online(workspace)
+    with ExitStack() as stack:
+        seeds = stack.enter_context(closing(open_seeds(workspace)))
+        states = [
+            stack.enter_context(closing(PartitionState(workspace.state, p, events.partitions)))
+            for p in range(events.partitions)
+        ]
+        lag = _wait_for_worker(events, states, wait_s)
+        found: dict[str, Any] = {
+            "users": 0, "events": 0, "repeated": 0, "wrong": 0, "missing": 0, "lag": lag,
+            "examples": [],
+        }  # fmt: skip
+        for state in states:
+            count = _Count(events, state, seeds, positive_types)
+            _add(found, count, _differences(count, online, settle_s))
+    return found
+
+
+class _Count:
+    """One partition, folded plainly."""
+
+    def __init__(
+        self,
+        events: EventLog,
+        state: PartitionState,
+        seeds: Seeds,
+        positive_types: Collection[str],
+    ) -> None:
+        self._events, self._worker, self._seeds = events, state, seeds
+        self._positive_types, self._offset = positive_types, 0
+        self._ids: set[tuple[str, str]] = set()
+        self.events = self.repeated = 0
+        self.states: dict[str, State] = {}
+        for user_id in seeds.users():
+            mine = partition_of(user_id, events.partitions) == state.partition
+            if mine and (start := self._start(user_id)):
+                self.states[user_id] = start
+        self.read_on()
+
+    def read_on(self) -> None:
+        """Fold up to the log's present end."""
+        while records := self._events.read(TOPIC, self._worker.partition, self._offset, BATCH):
+            if records[0].offset > self._offset and not self._offset:
+                raise ContractError(
+                    f"partition {self._worker.partition} begins at offset {records[0].offset}, "
+                    "expected 0: a recount needs the whole log; keep it longer"
+                )
+            for record in records:
+                self._fold(record.value, record.key)
+            self._offset = records[-1].offset + 1
+
+    def _fold(self, value: Any, user_id: str) -> None:
+        try:
+            event = parsed(value, user_id)
+        except ContractError:
+            return  # the worker has set it aside
+        if (user_id, event["event_id"]) in self._ids:
+            self.repeated += 1
+            return
+        self._ids.add((user_id, event["event_id"]))
+        self.events += 1
+        before = self.states.get(user_id) or self._start(user_id)
+        self.states[user_id], _ = fold(before, event, self._positive_types)
+
+    def _start(self, user_id: str) -> State | None:
+        """What the worker began from, or would begin from."""
+        origin = self._worker.origin(user_id)
+        if origin is None and not self._worker.has(user_id):
+            return self._seeds.state_of(user_id)
+        return origin
+
+
+def _wait_for_worker(events: EventLog, states: Sequence[PartitionState], wait_s: float) -> int:
+    """Records up to the log's end of now that the worker has not folded; 0 when it is done."""
+    ends = [events.end_offset(TOPIC, state.partition) for state in states]
+    until = time.monotonic() + wait_s
+    while True:
+        lag = sum(max(end - s.next_offset, 0) for end, s in zip(ends, states, strict=True))
+        if (not lag and not any(s.unpushed(1) for s in states)) or time.monotonic() >= until:
+            return lag
+        time.sleep(POLL_S)
+
+
+def _differences(
+    count: _Count, online: OnlineStore, settle_s: float
+) -> dict[str, dict[str, Any] | None]:
+    """User -> column -> (stored, counted) where they differ; None for a user without a row."""
+    found = _compared(count, online, list(count.states))
+    until = time.monotonic() + settle_s
+    while found and time.monotonic() < until:
+        time.sleep(POLL_S)
+        count.read_on()
+        found = _compared(count, online, list(found))
+    return found
+
+
+def _compared(
+    count: _Count, online: OnlineStore, users: Sequence[str]
+) -> dict[str, dict[str, Any] | None]:
+    found: dict[str, dict[str, Any] | None] = {}
+    for some in _chunks(users):
+        stored = online.read_stream(some)
+        for user_id in some:
+            if user_id not in stored:
+                found[user_id] = None
+            elif columns := _unlike(stored[user_id], row_of(count.states[user_id])):
+                found[user_id] = columns
+    return found
+
+
+def _unlike(stored: Row, counted: Row) -> dict[str, Any]:
+    """Columns that differ; an empty list is stored as no value."""
+    return {
+        name: (stored.get(name), value)
+        for name, value in counted.items()
+        if not _is_same(stored.get(name, []), value)
+    }
+
+
+def _is_same(stored: Any, counted: Any) -> bool:
+    if isinstance(counted, float):
+        return isinstance(stored, float) and math.isclose(
+            stored, counted, rel_tol=FLOAT_SLACK, abs_tol=FLOAT_SLACK
+        )
+    return bool(stored == counted)
+
+
+def _add(
+    found: dict[str, Any], count: _Count, differences: dict[str, dict[str, Any] | None]
+) -> None:
+    missing = sum(columns is None for columns in differences.values())
+    found["users"] += len(count.states)
+    found["events"] += count.events
+    found["repeated"] += count.repeated
+    found["missing"] += missing
+    found["wrong"] += len(differences) - missing
+    room = EXAMPLES - len(found["examples"])
+    for user_id, columns in islice(differences.items(), room):
+        told = {n: f"{s!r}, counted {c!r}" for n, (s, c) in (columns or {}).items()}
+        found["examples"].append({"user_id": user_id, "columns": told})
+
+
+def _chunks(users: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(users), USERS_PER_READ):
+        yield list(users[start : start + USERS_PER_READ])

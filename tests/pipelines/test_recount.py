@@ -1,0 +1,114 @@
+"""The recount finds what is wrong, names it, and is not fooled by repeats, seeds or late events."""
+
+import json
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from features.errors import ContractError
+from features.store import OnlineStore, stream_frame
+from features.streaming import RECENT_IDS
+from infra.clients import open_feast
+from infra.event_log import SqliteEventLog, partition_of
+from pipelines.materialize import SEED
+from pipelines.recount import recount
+from pipelines.stream import open_seeds
+from pipelines.stream_state import PartitionState
+from tests.features.small_lake import POSITIVE
+from tests.features.workspaces import NOW, built_workspace
+from tests.pipelines.test_stream import PARTITIONS, click, left_to_push, offsets, running, until
+
+
+@pytest.fixture
+def workspace(new_workspace, tmp_path):
+    return new_workspace(tmp_path)
+
+
+@pytest.fixture
+def log(workspace):
+    with closing(SqliteEventLog(workspace.event_log, PARTITIONS)) as log:
+        yield log
+
+
+def worked_off(workspace, log) -> None:
+    count = sum(log.end_offset("events", partition) for partition in range(PARTITIONS))
+    with running(workspace, log) as failed:
+        until(lambda: sum(offsets(workspace)) == count and not left_to_push(workspace))
+    assert not failed
+
+
+def judged(workspace, log):
+    return recount(workspace, log, POSITIVE, wait_s=0, settle_s=0)
+
+
+def test_repeats_refused_records_and_late_events_are_counted_as_the_worker_should(workspace, log):
+    records = [click(number, f"u{number % 3}") for number in (5, 1, 8, 2, 9, 3)]
+    log.append("events", [*records, records[0], ("u0", [1, 2]), click(7, "u1")])
+    worked_off(workspace, log)
+    found = judged(workspace, log)
+    assert (found["users"], found["events"], found["repeated"]) == (3, 7, 1)
+    assert (found["wrong"], found["missing"], found["lag"], found["examples"]) == (0, 0, 0, [])
+
+
+def test_a_wrong_and_a_missing_row_are_found(workspace, log):
+    log.append("events", [click(number, f"u{number % 3}") for number in range(9)])
+    worked_off(workspace, log)
+    online = OnlineStore(open_feast(workspace))
+    wrong = online.read_stream(["u1"])["u1"]
+    wrong |= {"version": wrong["version"] + 1, "session_minutes": wrong["session_minutes"] + 1e-6}
+    online.push_user_stream(stream_frame({"u1": wrong}, datetime.now(UTC)))
+    log.append("events", [click(10, "nobody pushed me")])
+    found = judged(workspace, log)
+    assert (found["users"], found["wrong"], found["missing"], found["lag"]) == (4, 1, 1, 1)
+    columns = {e["user_id"]: set(e["columns"]) for e in found["examples"]}
+    assert columns == {"u1": {"version", "session_minutes"}, "nobody pushed me": set()}
+
+
+def test_a_repeat_that_the_worker_has_forgotten_shows(workspace, log):
+    """The fold knows the last RECENT_IDS events of a user; the recount knows all."""
+    first = click(0)
+    log.append("events", [first, *(click(number) for number in range(1, RECENT_IDS + 1)), first])
+    worked_off(workspace, log)
+    found = judged(workspace, log)
+    assert (found["repeated"], found["wrong"]) == (1, 1)
+    assert "session_events" in found["examples"][0]["columns"]
+
+
+def test_users_start_where_the_worker_began_with_them(workspace, log):
+    """Later seeds hold the log's own events: starting from them would count those twice."""
+    built_workspace(workspace)
+    known = seeded(workspace)
+    user_id = min(known)
+    records = [click(n, user_id, event_at=(NOW + timedelta(minutes=n)).isoformat()) for n in (1, 2)]
+    log.append("events", records)
+    worked_off(workspace, log)
+    assert judged(workspace, log)["users"] == len(known)
+    with closing(PartitionState(workspace.state, partition_of(user_id, 2), 2)) as mine:
+        later = mine.load([user_id])[user_id]
+    with closing(sqlite3.connect(workspace.state / SEED)) as seeds, seeds:
+        forgotten = json.dumps(later | {"recent_ids": []})
+        seeds.execute("UPDATE states SET state = ? WHERE user_id = ?", (forgotten, user_id))
+    found = judged(workspace, log)
+    assert (found["wrong"], found["missing"]) == (0, 0)
+
+
+def seeded(workspace) -> set[str]:
+    with closing(open_seeds(workspace)) as seeds:
+        return set(seeds.users())
+
+
+def test_a_log_without_its_beginning_cannot_be_recounted(workspace, log):
+    log.append("events", [click(number) for number in range(3)])
+    worked_off(workspace, log)
+    log._writer.execute("DELETE FROM records WHERE offset = 0")
+    with pytest.raises(ContractError, match=r"begins at offset 1, expected 0: .* whole log"):
+        judged(workspace, log)
+
+
+def test_it_waits_for_the_worker(workspace, log):
+    log.append("events", [click(number, f"u{number % 3}") for number in range(9)])
+    with running(workspace, log):
+        found = recount(workspace, log, POSITIVE, wait_s=60, settle_s=30)
+    assert (found["events"], found["lag"], found["wrong"], found["missing"]) == (9, 0, 0, 0)
