@@ -20,7 +20,7 @@ from infra.reports import report
 from infra.settings import Settings
 from infra.workspace import Workspace
 from pipelines import cli_stack
-from pipelines.lock import only_one
+from pipelines.lock import measured, only_one
 from pipelines.steps import Steps, console
 from pipelines.tell import flatten, rows_told, show_models
 
@@ -116,7 +116,10 @@ def world(scale: ScaleOption = Scale.small, seed: Seed = 0) -> None:
     from pipelines.bootstrap import fresh_world
 
     _, workspace = _workspace("world")
-    with _alone(workspace, "world"), report(workspace.reports, "world", [seed]) as metrics:
+    with (
+        only_one(workspace, "shortlist world"),
+        report(workspace.reports, "world", [seed]) as metrics,
+    ):
         metrics.update(fresh_world(workspace, scale.value, seed)[1])
     _show(metrics)
 
@@ -168,8 +171,7 @@ def ingest_command(
     from pipelines.ingest import ingest, ingest_log
 
     settings, workspace = _workspace(dataset)
-    name = f"ingest-{workspace.name}"
-    with _alone(workspace, "ingest"), report(workspace.reports, name, []) as metrics:
+    with measured(workspace, "ingest", []) as metrics:
         if log:
             metrics.update(ingest_log(workspace, _event_log(settings)))
         else:
@@ -213,8 +215,8 @@ def run(
     given = (user_column, item_column, time_column, type_column, value_column)
     ours = ("user_id", "item_id", "event_at", "event_type", "value")
     columns = {mine: theirs for mine, theirs in zip(ours, given, strict=True) if theirs is not None}
-    steps, report_name = Steps(), f"run-{workspace.name}"
-    with _alone(workspace, "run"), report(workspace.reports, report_name, [seed]) as metrics:
+    steps = Steps()
+    with measured(workspace, "run", [seed]) as metrics:
         with steps.step("ingest", "validate, quarantine, lake") as done:
             if name is not None and events is not None:
                 tables = own_tables(
@@ -244,8 +246,7 @@ def features(dataset: Dataset = "world", engine: EngineOption = Engine.auto) -> 
     from pipelines.run import make_features
 
     _, workspace = _workspace(dataset)
-    name = f"features-{workspace.name}"
-    with _alone(workspace, "features"), report(workspace.reports, name, []) as metrics:
+    with measured(workspace, "features", []) as metrics:
         metrics.update(make_features(workspace, engine.value, Steps()))
 
 
@@ -255,8 +256,7 @@ def train(dataset: Dataset = "world", scale: ScaleOption = Scale.small, seed: Se
     from pipelines.run import train as train_both
 
     _, workspace = _workspace(dataset)
-    name = f"train-{workspace.name}"
-    with _alone(workspace, "train"), report(workspace.reports, name, [seed]) as metrics:
+    with measured(workspace, "train", [seed]) as metrics:
         metrics.update(train_both(workspace, scale.value, seed, Steps()))
 
 
@@ -267,8 +267,7 @@ def evaluate(dataset: Dataset = "world", seed: Seed = 0) -> None:
     from pipelines.evaluate import evaluate as grade
 
     _, workspace = _workspace(dataset)
-    name = f"evaluate-{workspace.name}"
-    with _alone(workspace, "evaluate"), report(workspace.reports, name, [seed]) as metrics:
+    with measured(workspace, "evaluate", [seed]) as metrics:
         metrics.update(flatten(grade(workspace, split_of(workspace), seed)))
     show_models(metrics)
 
@@ -289,8 +288,7 @@ def promote(
     from pipelines.tracking import note, try_follow
 
     _, workspace = _workspace(dataset)
-    name = f"promote-{workspace.name}"
-    with _alone(workspace, "promote"), report(workspace.reports, name, []) as metrics:
+    with measured(workspace, "promote", []) as metrics:
         metrics.update(point(workspace, bundle or publish_bundle(workspace), force=force))
     _show(metrics)
     note(workspace, metrics["bundle"], verdict=metrics["verdict"])
@@ -382,11 +380,6 @@ def _public(settings: Settings, dataset: str) -> Any:
             "or your own with: shortlist run --name NAME --events FILE"
         )
     return loaders[dataset].load(settings.data_dir / dataset)
-
-
-def _alone(workspace: Workspace, command: str) -> Any:
-    """Nobody else changes the data set meanwhile."""
-    return only_one(workspace, f"shortlist {command}")
 
 
 def _event_log(settings: Settings) -> Any:

@@ -9,8 +9,10 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from features.errors import RecommenderError
+from infra.reports import report
 from infra.workspace import Workspace
 
 
@@ -53,3 +55,13 @@ def only_one(workspace: Workspace, doing: str, *, wait: bool = False) -> Iterato
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def measured(workspace: Workspace, command: str, seeds: list[int]) -> Iterator[dict[str, Any]]:
+    """The report `<command>-<data set>` of a command that holds the lock; see infra/reports.py."""
+    with (
+        only_one(workspace, f"shortlist {command}"),
+        report(workspace.reports, f"{command}-{workspace.name}", seeds) as metrics,
+    ):
+        yield metrics

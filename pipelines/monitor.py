@@ -109,6 +109,8 @@ class Monitor:
         return all(fine)
 
     def _attempt(self, step: str, part: Callable[[datetime], None], now: datetime) -> bool:
+        if self.runner.stopped.is_set():
+            return True
         try:
             part(now)
         except Stopped as told:
