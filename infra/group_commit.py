@@ -54,13 +54,14 @@ class GroupCommit(Generic[T]):
     def _write_waiting(self) -> None:
         with self._waiting_lock:
             waiting, self._waiting = self._waiting, []
+        outcomes: Sequence[Exception | None]
         try:
             outcomes = self._write([item for item, _ in waiting])
         except Exception as error:  # every waiting caller gets it; none may hang
             outcomes = [error] * len(waiting)
         self.writes += 1
-        for (_, stored), error in zip(waiting, outcomes, strict=True):
-            if error is None:
+        for (_, stored), why in zip(waiting, outcomes, strict=True):
+            if why is None:
                 stored.set_result(None)
             else:
-                stored.set_exception(error)
+                stored.set_exception(why)

@@ -83,7 +83,8 @@ class Spool:
         Trade-off: one more hop (tens of milliseconds) and one more process to watch; a crash of
         the relay between acknowledgement and forgetting sends a record twice, so readers must
         know event ids; a lost disk loses what waited on it.
-        Shown by: tests/pipelines/test_relay.py::test_events_accepted_without_a_broker_are_delivered_when_it_comes
+        See: docs/decisions/0005-the-api-never-talks-to-the-broker.md
+        Shown by: tests/serving/test_spooled.py::test_what_was_accepted_without_a_broker_is_delivered_later
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:

@@ -57,7 +57,6 @@ class EventDoor:
         try:
             await self._pool.call(WRITE_TIMEOUT_MS, self._log.append, "events", records)
         except SpoolFull as error:
-            structlog.get_logger().error("events refused", events=len(events), why=str(error))
             raise Refusal(
                 429, "events", "no room until the log is back; send them again later", RETRY_AFTER_S
             ) from error

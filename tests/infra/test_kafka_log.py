@@ -13,9 +13,6 @@ from kafka.admin import ConfigResource, KafkaAdminClient
 
 from infra.event_log import LogUnavailable, RecordsGone, open_log
 from infra.kafka_log import ANSWER_S, CONNECT_MS, MAX_RECORD_BYTES, KafkaEventLog, _open
-from infra.local import kafka
-from infra.local.kafka import Absent
-from infra.local.process import child, free_port, wait_for_port
 from infra.workspace import Services, Workspace
 
 CALL_MAX_S = 3 * ANSWER_S + CONNECT_MS / 1000
@@ -110,21 +107,10 @@ def test_another_topic_is_a_mistake(log):
         log.append("clicks", [("ann", {"n": 1})])
 
 
-def test_a_broker_that_dies_or_hangs_is_an_error_in_time_and_found_again(tmp_path):
-    port, controller_port, before = free_port(), free_port(), client_threads()
-    try:
-        command = kafka.prepare(tmp_path, port, controller_port, 3)
-    except Absent as why:
-        pytest.skip(f"absent backend: {why}")
-
-    @contextmanager
-    def broker():
-        with child(command, tmp_path / "kafka.log") as process:
-            wait_for_port("127.0.0.1", port, process, tmp_path / "kafka.log", 60)
-            yield process
-
-    with broker() as process:
-        log = KafkaEventLog(f"127.0.0.1:{port}", "shop", 1)
+def test_a_broker_that_dies_or_hangs_is_an_error_in_time_and_found_again(later_broker):
+    before = client_threads()
+    with later_broker.running() as process:
+        log = KafkaEventLog(later_broker.address, "shop", 1)
         log.append("events", [("ann", {"n": 0})])
         assert len(log.read("events", 0, 0, 9)) == 1
         process.send_signal(signal.SIGSTOP)  # it neither answers nor hangs up
@@ -138,7 +124,7 @@ def test_a_broker_that_dies_or_hangs_is_an_error_in_time_and_found_again(tmp_pat
         log.append("events", [("ann", {"n": 2})])
     with fails_in_time():
         log.end_offset("events", 0)
-    with broker():
+    with later_broker.running():
         again(lambda: log.append("events", [("ann", {"n": 3})]))
         numbers = [record.value["n"] for record in again(lambda: log.read("events", 0, 0, 9))]
         # What was not confirmed may be there all the same; what was confirmed is.
