@@ -28,6 +28,8 @@ def environment(shop: Shop, **more: str) -> dict[str, str]:
         "SHORTLIST_CLOCK_START": shop.settings.clock_start.isoformat(),
         "SHORTLIST_DEADLINE_MS": "1000",
         "SHORTLIST_FEATURES_TIMEOUT_MS": "1000",
+        "SHORTLIST_MODE": shop.settings.mode,
+        "SHORTLIST_REDIS": shop.settings.redis,
         "OMP_NUM_THREADS": "1",
         **more,
     }
