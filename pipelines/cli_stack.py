@@ -1,5 +1,6 @@
 """`shortlist`'s commands about the running stack; the line's own are in cli.py."""
 
+import os
 from typing import Annotated, Any
 
 import typer
@@ -15,12 +16,107 @@ Dataset = Annotated[
     str | None, typer.Option(help="Data set; SHORTLIST_DATASET, else world, when not given.")
 ]
 
+DatasetOfStack = Annotated[
+    str | None, typer.Option("--dataset", help="Data set; SHORTLIST_DATASET when not given.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands to the command line, in the order in which --help lists them."""
     cli_local.register(app)
     app.command(epilog="Example: [bold]shortlist rebuild[/]")(rebuild)
     app.command(epilog="Example: [bold]shortlist recount --wait 60[/]")(recount)
+    app.command(epilog="Example: [bold]shortlist bootstrap --scale tiny --seed 7[/]")(bootstrap)
+    app.command(
+        epilog="Examples: [bold]shortlist monitor[/], [bold]shortlist monitor --once[/] (cron, CronJob)"
+    )(monitor)
+    app.command(
+        epilog="Example: [bold]shortlist users --url http://127.0.0.1:8000 --rate 2 --seconds 60[/]"
+    )(users)
+
+
+def bootstrap(
+    scale: Annotated[
+        str | None, typer.Option(help="tiny, small or full; SHORTLIST_SCALE when not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated shop.")] = 0,
+    dataset: DatasetOfStack = None,
+) -> None:
+    """Make what the API needs for its first answer: a simulated past up to now, and a popular list.
+
+    Does nothing where a bundle is promoted already, and mends what a broken run left. The monitor
+    trains the first model.
+    """
+    from infra.clock import real_clock
+    from infra.reports import report
+    from models.versions import current
+    from pipelines.bootstrap import bootstrap as make
+    from pipelines.cli import _workspace
+    from pipelines.steps import Steps, console
+
+    settings, workspace = _workspace(_named(dataset))
+    if (there := current(workspace.bundles)) is not None:
+        console.print(f"bundle {there} is promoted already; nothing to do")
+        return
+    steps = Steps()
+    with report(workspace.reports, "bootstrap", [seed]) as metrics:
+        metrics.update(make(workspace, scale or settings.scale, seed, real_clock(), steps))
+        metrics["seconds_by_step"] = steps.seconds
+    console.print(f"bundle {metrics['bundle']} answers by popularity; the monitor trains the next")
+
+
+def monitor(
+    once: Annotated[
+        bool, typer.Option("--once", help="One round; exit code 1 if a part of it failed.")
+    ] = False,
+    dataset: DatasetOfStack = None,
+) -> None:
+    """Keep features fresh, train the first model, retrain on drift, record it; until Ctrl-C.
+
+    Looks every SHORTLIST_MONITOR_EVERY_S seconds. Logs a JSON line for each thing it does and why;
+    Prometheus metrics on SHORTLIST_METRICS_PORT.
+    """
+    from pipelines.cli import _workspace
+    from pipelines.monitor import watch
+
+    settings, _ = _workspace(_named(dataset))
+    if not watch(settings, once):
+        raise typer.Exit(1)
+
+
+def users(
+    url: Annotated[str, typer.Option(help="The API, without a path.")] = "http://127.0.0.1:8000",
+    rate: Annotated[float, typer.Option(help="Slates per second, of all users together.")] = 1.0,
+    seconds: Annotated[
+        float | None, typer.Option(help="End after this long; never when not given.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of who comes; another one at each start by default.")
+    ] = None,
+) -> None:
+    """Let the simulated shop's users visit a running API in real time, until Ctrl-C.
+
+    They wait until it is ready, stay away while it is gone, and come back. Every ten seconds a line
+    says how many slates, clicks per slate, from which rung, and how many errors.
+    """
+    import signal
+    import threading
+    import time
+
+    from pipelines.cli import _workspace
+    from pipelines.steps import console
+    from pipelines.world.generate import open_world
+    from pipelines.world.live import live
+
+    _, workspace = _workspace("world")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    seed = int(time.time()) if seed is None else seed
+    world = open_world(workspace.home)
+    tally = live(world, url, rate=rate, seed=seed, stop=stop, seconds=seconds)
+    console.print(f"in all {tally.slates} slates, {tally.clicks} clicks, "
+                  f"{tally.errors.total()} errors, {tally.skipped} turned round")  # fmt: skip
 
 
 def rebuild(
@@ -79,3 +175,7 @@ def _places(dataset: str | None) -> tuple[Settings, Workspace]:
 
 def _show(metrics: dict[str, Any]) -> None:
     console.print_json(data=metrics, default=str)
+
+
+def _named(dataset: str | None) -> str:
+    return dataset or os.environ.get("SHORTLIST_DATASET", "world")

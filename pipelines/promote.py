@@ -107,7 +107,7 @@ def publish_popular(workspace: Workspace) -> str:
         straight from the log. It goes the usual way, published, promoted, verified, so the first
         trained model is an ordinary swap and every answer until then names what is missing.
         Trade-off: an empty shelf would push somebody to finish the model sooner.
-        Shown by: tests/pipelines/test_bootstrap.py::test_the_api_answers_by_popularity_and_says_what_is_missing
+        Shown by: tests/pipelines/test_bootstrap.py::test_the_api_answers_and_says_what_is_missing
     """
     past = read_past(workspace)
     moment = fresh_at(time_split(past.positives["event_us"].to_numpy()).end)

@@ -69,14 +69,17 @@ class Runner:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             start_new_session=True,
         )  # fmt: skip
-        assert child.stdin and child.stdout and child.stderr
+        stdin, stdout, stderr = child.stdin, child.stdout, child.stderr
+        assert stdin is not None, "asked for as pipes"
+        assert stdout is not None, "asked for as pipes"
+        assert stderr is not None, "asked for as pipes"
         said: deque[str] = deque(maxlen=LINES_KEPT)
-        listener = threading.Thread(target=_pass_on, args=(child.stderr, said), daemon=True)
+        listener = threading.Thread(target=_pass_on, args=(stderr, said), daemon=True)
         listener.start()
-        with child.stdin, child.stdout, child.stderr:
+        with stdin, stdout, stderr:
             if self.stopped.is_set():  # between the check above and the start
                 self.stop()
-            printed = child.stdout.read()
+            printed = stdout.read()
             ended = child.wait()
             listener.join(GRACE_S)
         self._child = None

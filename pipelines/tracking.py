@@ -145,7 +145,8 @@ class _Registry:
         run = self._client.create_run(self._experiment(), run_name=bundle_id, tags=tags)
         run_id: str = run.info.run_id
         for key, value in facts.items():
-            self._client.log_param(run_id, key, value)
+            if value not in (None, ""):
+                self._client.log_param(run_id, key, value)
         for metric, mean in _means(manifest["metrics"].get("models", {})):
             self._client.log_metric(run_id, metric, mean)
         self._client.set_terminated(run_id)

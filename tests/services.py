@@ -1,4 +1,4 @@
-"""Real servers for tests: one broker and one Redis per test process, started when first asked for.
+"""Real servers for tests: one of each per test process, started when first asked for.
 
 `pytest_plugins` in tests/conftest.py makes the fixtures known everywhere. Where a server cannot run
 the test is skipped and says which one was absent, and why.
@@ -16,7 +16,7 @@ import pytest
 
 from infra.event_log import EventLog, SqliteEventLog
 from infra.kafka_log import KafkaEventLog
-from infra.local import kafka, redis
+from infra.local import kafka, mlflow, redis
 from infra.local.kafka import Absent
 from infra.local.process import child, free_port, wait_for_port
 from infra.workspace import Services, Workspace
@@ -139,3 +139,10 @@ def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def mlflow_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """http://host:port of a real MLflow server; its first start takes a quarter of a minute."""
+    with mlflow.server(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address

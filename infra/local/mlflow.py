@@ -1,5 +1,10 @@
-"""A real MLflow server: records and registry on SQLite, no artifacts, no jobs, no telemetry."""
+"""A real MLflow server: records and registry on SQLite, no artifacts, no jobs, no telemetry.
 
+python -m infra.local.mlflow FOLDER [--host H] [--port P] [--allowed-hosts A,B]
+"""
+
+import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,7 +46,7 @@ def command(
         Shown by: tests/infra/test_local_mlflow.py::test_a_foreign_host_header_is_refused
     """
     folder.mkdir(parents=True, exist_ok=True)
-    names = [name for host in allowed_hosts for name in (host, f"{host}:{port}")]
+    names = [name for allowed in allowed_hosts for name in _with_port(allowed, port)]
     return [
         "/usr/bin/env",
         *(f"{name}={value}" for name, value in ENVIRONMENT.items()),
@@ -60,3 +65,28 @@ def server(folder: Path) -> Iterator[str]:
     with child(command(folder, "127.0.0.1", port), log) as process:
         wait_for_port("127.0.0.1", port, process, log, START_SECONDS)
         yield f"http://127.0.0.1:{port}"
+
+
+def _with_port(host: str, port: int) -> list[str]:
+    """A Host header carries the port unless it is the usual one; `name:*` says it all itself."""
+    return [host] if ":" in host else [host, f"{host}:{port}"]
+
+
+def main() -> None:
+    """Become the server: same process, so that whoever started this one stops that one."""
+    parser = argparse.ArgumentParser(prog="python -m infra.local.mlflow", description=__doc__)
+    parser.add_argument("folder", type=Path, help="gets mlflow.db")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=5000)
+    parser.add_argument(
+        "--allowed-hosts",
+        default=os.environ.get("MLFLOW_SERVER_ALLOWED_HOSTS", "localhost,127.0.0.1"),
+        help="names by which clients may call it, separated by commas",
+    )
+    asked = parser.parse_args()
+    argv = command(asked.folder, asked.host, asked.port, asked.allowed_hosts.split(","))
+    os.execv(argv[0], argv)
+
+
+if __name__ == "__main__":
+    main()
