@@ -7,7 +7,8 @@ the test is skipped and says which one was absent, and why.
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,7 +18,7 @@ from infra.event_log import EventLog, SqliteEventLog
 from infra.kafka_log import KafkaEventLog
 from infra.local import kafka, mlflow, redis
 from infra.local.kafka import Absent
-from infra.local.process import free_port, wait_for_port
+from infra.local.process import child, free_port, wait_for_port
 from infra.workspace import Services, Workspace
 
 OpenLog = Callable[..., EventLog]
@@ -41,13 +42,6 @@ def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield address
     except Absent as why:
         pytest.skip(f"absent backend: {why}")
-
-
-@pytest.fixture(scope="session")
-def mlflow_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """http://host:port of a real MLflow server; its first start takes a quarter of a minute."""
-    with mlflow.server(tmp_path_factory.mktemp("mlflow")) as address:
-        yield address
 
 
 @pytest.fixture(params=["sqlite", "kafka"])
@@ -115,3 +109,10 @@ def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def mlflow_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """http://host:port of a real MLflow server; its first start takes a quarter of a minute."""
+    with mlflow.server(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address
