@@ -266,6 +266,20 @@ def test_a_log_that_is_away_at_the_start_and_later_delays_events_and_loses_none(
     assert_exact(workspace, records)
 
 
+def test_records_that_are_gone_before_they_were_read_stop_the_worker(tmp_path, monkeypatch):
+    workspace, log = Workspace(tmp_path, "small"), ListLog()
+    log.append("events", [click(1)])
+
+    def gone(*_):
+        raise LookupError("the oldest is 7")
+
+    monkeypatch.setattr(log, "read", gone)
+    with running(workspace, log) as failed:
+        until(lambda: failed)
+    with pytest.raises(ContractError, match=r"from offset 0 on are gone \(the oldest is 7\)"):
+        raise failed[0]
+
+
 def test_what_the_worker_does_is_counted(tmp_path):
     workspace, log, metrics = Workspace(tmp_path, "small"), ListLog(), StreamMetrics()
     seen_at = (datetime.now(UTC) - timedelta(seconds=3)).isoformat()
