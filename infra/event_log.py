@@ -13,14 +13,15 @@ import json
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
 from kafka.partitioner.default import murmur2
 
+from infra.group_commit import GroupCommit
 from infra.workspace import Workspace
 
 BUSY_TIMEOUT_S = 10.0
@@ -36,6 +37,10 @@ CREATE TABLE IF NOT EXISTS records (
 """
 
 
+Row = tuple[str, int, str, str]
+"""topic, partition, key, JSON"""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One entry of one partition; the next one to read has `offset + 1`."""
@@ -45,11 +50,25 @@ class Record:
     value: dict[str, Any]
 
 
+class LogUnavailable(OSError):
+    """The log did not answer in its time; what was asked may be asked again."""
+
+
+class RecordsGone(LookupError):
+    """Records before the oldest one kept were asked for: retention has taken them, for good."""
+
+
 class Appender(Protocol):
     """What the API needs: a place where an accepted event is safe."""
 
     def append(self, topic: str, records: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-        """Store (key, value) pairs, all or none; when it returns they survive a crash."""
+        """Store (key, value) pairs; when it returns they survive a crash.
+
+        Raises:
+            ValueError: a value is not JSON; nothing of this call is stored.
+            OSError: not confirmed. A log of one file has stored none; Kafka may have stored some,
+                and appending all of them again is safe where readers know repeated ids.
+        """
 
     def close(self) -> None:
         """Finish what is under way and close."""
@@ -63,7 +82,12 @@ class EventLog(Appender, Protocol):
         """Number of partitions of every topic, fixed when the log was made."""
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
-        """At most `limit` records from `offset` on, in order; empty at the end."""
+        """At most `limit` records from `offset` on, in order; empty at the end and only there.
+
+        Raises:
+            RecordsGone: the log no longer has the record at `offset`.
+            OSError: no answer in time.
+        """
 
     def end_offset(self, topic: str, partition: int) -> int:
         """The offset that the next record will get."""
@@ -78,7 +102,7 @@ def open_log(workspace: Workspace, partitions: int) -> EventLog:
     """
     if workspace.services is None:
         return SqliteEventLog(workspace.event_log, partitions)
-    from infra.kafka_log import KafkaEventLog  # type: ignore[import-untyped]  # the embedded mode needs no Kafka client
+    from infra.kafka_log import KafkaEventLog  # the embedded mode needs no Kafka client
 
     return KafkaEventLog(workspace.services.kafka, workspace.name, partitions)
 
@@ -93,23 +117,17 @@ def partition_of(key: str, partitions: int) -> int:
     return (murmur2(key.encode()) & 0x7FFFFFFF) % partitions
 
 
-@dataclass(slots=True)
-class _Batch:
-    rows: list[tuple[str, int, str, str]]  # topic, partition, key, JSON
-    stored: Future[None] = field(default_factory=Future)
+def as_json(value: Mapping[str, Any]) -> str:
+    """A value as every log keeps it.
+
+    Raises:
+        ValueError: it holds NaN or infinity, which JSON has not.
+    """
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 class SqliteEventLog:
-    """The embedded log; see the module.
-
-    Interview: What does 202 Accepted promise, and what does it cost?
-        That the event is on the disk: the log calls fsync before the answer leaves, so killing the
-        process a microsecond later loses nothing. The fsync is paid once per *group*: while one
-        transaction syncs, the appends that arrive wait, and the next transaction takes them all.
-        Trade-off: each caller waits up to two syncs; a buffer without fsync is faster and loses
-        its tail. One machine's disk is still one copy: replication is Kafka's work.
-        Shown by: tests/infra/test_event_log.py::test_waiting_appends_share_one_transaction
-    """
+    """The embedded log; see the module and group_commit.py."""
 
     def __init__(self, path: Path, partitions: int) -> None:
         """Open or make the log.
@@ -118,11 +136,10 @@ class SqliteEventLog:
             ValueError: The file was made with another number of partitions.
         """
         self.partitions = partitions
-        self.transactions = 0
-        self._waiting: list[_Batch] = []
-        self._waiting_lock, self._write_lock, self._read_lock = (threading.Lock() for _ in range(3))
+        self._group = GroupCommit(self._insert)
+        self._read_lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = _connect(path)
+        self._writer = connect(path)
         with closing(self._writer.cursor()) as cursor:
             cursor.execute("BEGIN IMMEDIATE")
             for statement in filter(str.strip, SCHEMA.split(";")):
@@ -137,7 +154,7 @@ class SqliteEventLog:
                 f"{partitions}: users would change partition and lose their order and state; set "
                 f"SHORTLIST_PARTITIONS={stored[0]}, or replay the log into a new one"
             )
-        self._reader = _connect(path)
+        self._reader = connect(path)
 
     def append(self, topic: str, records: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Store the records, all or none; they are on the disk when this returns.
@@ -152,13 +169,7 @@ class SqliteEventLog:
         """
         if not records:
             return
-        batch = _Batch([_row(topic, key, value, self.partitions) for key, value in records])
-        with self._waiting_lock:
-            self._waiting.append(batch)
-        with self._write_lock:  # whoever enters first commits for all that wait behind it
-            if not batch.stored.done():
-                self._commit_waiting()
-        batch.stored.result()
+        self._group.submit([_row(topic, key, value, self.partitions) for key, value in records])
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
         """At most `limit` records from `offset` on, in order."""
@@ -177,28 +188,16 @@ class SqliteEventLog:
 
     def close(self) -> None:
         """Close the file; appends under way are finished first."""
-        with self._write_lock, self._read_lock:
-            self._writer.close()
+        self._group.alone(self._writer.close)
+        with self._read_lock:
             self._reader.close()
 
-    def _commit_waiting(self) -> None:
-        with self._waiting_lock:
-            batches, self._waiting = self._waiting, []
-        try:
-            self._insert([row for batch in batches for row in batch.rows])
-        except Exception as error:  # every waiting caller gets it; none may hang
-            for batch in batches:
-                batch.stored.set_exception(error)
-        else:
-            for batch in batches:
-                batch.stored.set_result(None)
-
-    def _insert(self, rows: list[tuple[str, int, str, str]]) -> None:
+    def _insert(self, batches: list[list[Row]]) -> list[None]:
         """One transaction; offsets are given inside it, so no two processes give the same."""
         self._writer.execute("BEGIN IMMEDIATE")
         try:
             ends: dict[tuple[str, int], int] = {}
-            for topic, partition, key, value in rows:
+            for topic, partition, key, value in chain.from_iterable(batches):
                 place = (topic, partition)
                 at = ends[place] if place in ends else _end(self._writer, topic, partition)
                 self._writer.execute(
@@ -210,10 +209,11 @@ class SqliteEventLog:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
             raise
-        self.transactions += 1
+        return [None] * len(batches)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a file whose commits are on the disk when they return, for use by several threads."""
     connection = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )
@@ -229,8 +229,5 @@ def _end(connection: sqlite3.Connection, topic: str, partition: int) -> int:
     return 0 if row[0] is None else int(row[0]) + 1
 
 
-def _row(
-    topic: str, key: str, value: Mapping[str, Any], partitions: int
-) -> tuple[str, int, str, str]:
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return topic, partition_of(key, partitions), key, text
+def _row(topic: str, key: str, value: Mapping[str, Any], partitions: int) -> Row:
+    return topic, partition_of(key, partitions), key, as_json(value)

@@ -60,6 +60,12 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     """Port the API listens on."""
 
+    admin_port: int = Field(default=8001, ge=1, le=65535)
+    """Port of the admin process, which listens on `host` too."""
+
+    admin_token_file: Path | None = None
+    """File with the admin token; secrets/admin-token below `home` when unset, made when missing."""
+
     clock: Literal["real", "simulated"] = "real"
     """simulated: starts at `clock_start`, and callers move it on with X-Simulated-Now."""
 
@@ -83,3 +89,23 @@ class Settings(BaseSettings):
 
     partitions: int = Field(default=4, ge=1, le=256)
     """Partitions of the event log, by murmur2(user_id); stored with the state."""
+
+    scale: Literal["tiny", "small", "full"] = "small"
+    """How much `bootstrap` makes and how long the monitor trains."""
+
+    engine: Literal["auto", "spark", "duckdb"] = "auto"
+    """What computes the monitor's batch features; auto = Spark where Java 17 is there."""
+
+    monitor_every_s: int = Field(default=60, ge=1)
+    """The monitor looks whether there is something to do this often."""
+
+    drift_every_s: int = Field(default=600, ge=1)
+    """It compares what was served with the bundle's reference no more often than this."""
+
+    retrain_pause_s: int = Field(default=3600, ge=0)
+    """It leaves this much between the end of a training and the next one that drift asks for."""
+
+    def environment(self) -> dict[str, str]:
+        """The same settings as environment variables, for a child process."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        return {f"SHORTLIST_{name.upper()}": str(value) for name, value in values.items()}

@@ -46,6 +46,11 @@ class Workspace:
         return self.home / "datasets" / self.name
 
     @property
+    def lock(self) -> Path:
+        """Held by who changes lake, features or models; beside the folder, which may be replaced."""
+        return self.home / "datasets" / f".{self.name}.lock"
+
+    @property
     def lake(self) -> Path:
         """events/event_date=YYYY-MM-DD/part.parquet, items.parquet, users.parquet, dataset.json."""
         return self.root / "lake"

@@ -74,6 +74,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def is_trained(manifest: dict[str, Any]) -> bool:
+    """Whether anything in this bundle was learned; else its lists are popularity alone."""
+    return not {"ranker.txt", "user_tower.safetensors"}.isdisjoint(manifest["files"])
+
+
 def read_file(folder: Path, name: str, manifest: dict[str, Any]) -> bytes:
     """The content of one file, exactly as the manifest describes it.
 

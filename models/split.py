@@ -18,6 +18,10 @@ DAY_US = 86_400_000_000
 SHORT = timedelta(days=5)
 """Shorter data is cut to the microsecond: rounding to midnight could leave one side empty."""
 
+SKEW = 2.0
+"""So many times more or less than asked for may lie after a cut that is moved to midnight. Where one
+day holds most of the data, midnight is too coarse, and the cut stays where the share puts it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -53,15 +57,19 @@ def time_split(event_at: np.ndarray, test_share: float = 0.2) -> Split:
         )
     event_at = np.sort(event_at)
     midnight = bool(event_at[-1] - event_at[0] >= SHORT // timedelta(microseconds=1))
-    test_from = _quantile(event_at, 1 - test_share, midnight)
+    test_from = _cut(event_at, test_share, midnight)
     before = event_at[event_at < test_from]
-    ranker_from = _quantile(before, 1 - test_share, midnight) if len(before) else test_from
+    ranker_from = _cut(before, test_share, midnight) if len(before) else test_from
     return Split(_utc(ranker_from), _utc(test_from), _utc(int(event_at[-1]) + 1))
 
 
-def _quantile(event_at: np.ndarray, share: float, midnight: bool) -> int:
-    cut = int(event_at[min(int(len(event_at) * share), len(event_at) - 1)])
-    return round(cut / DAY_US) * DAY_US if midnight else cut
+def _cut(event_at: np.ndarray, share_after: float, midnight: bool) -> int:
+    """Where `share_after` of the sorted times lies behind; the nearest midnight if that will do."""
+    cut = int(event_at[min(int(len(event_at) * (1 - share_after)), len(event_at) - 1)])
+    at_midnight = round(cut / DAY_US) * DAY_US
+    share = float((event_at >= at_midnight).mean())
+    fits = share_after / SKEW <= share <= share_after * SKEW
+    return at_midnight if midnight and fits else cut
 
 
 def _utc(us: int) -> datetime:

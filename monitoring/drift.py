@@ -39,12 +39,16 @@ ROWS_MAX = 20_000
 
 READ_AT_ONCE = 500
 
+REPORTS_KEPT = 20
+"""Newest reports; each page is five megabytes, and a monitor that runs for weeks makes many."""
+
 
 def served_frame(
     log: EventLog,
     since: datetime | None = None,
     until: datetime | None = None,
     bundle: str | None = None,
+    newest: int | None = None,
 ) -> pd.DataFrame:
     """What the model read and said for every served item, from the log's topic `served`.
 
@@ -53,6 +57,8 @@ def served_frame(
         since: served at or after this moment; None = from the beginning.
         until: served before this moment; None = to the end.
         bundle: only what this bundle served; scores of two bundles do not compare.
+        newest: read no more than so many of the newest slates of each partition; None = all. A log
+            that grows for weeks is not to be read whole to judge the last hour.
 
     Returns:
         Columns FEATURE_NAMES and `score`, one row per item. Slates without features (the popular
@@ -60,7 +66,8 @@ def served_frame(
     """
     blocks = [np.empty((0, len(FEATURE_NAMES) + 1))]
     for partition in range(log.partitions):
-        offset, end = 0, log.end_offset("served", partition)
+        end = log.end_offset("served", partition)
+        offset = 0 if newest is None else max(end - newest, 0)
         while offset < end and (records := log.read("served", partition, offset, READ_AT_ONCE)):
             offset = records[-1].offset + 1
             blocks += [
@@ -114,7 +121,7 @@ def drift_report(reference: pd.DataFrame, current: pd.DataFrame, out_dir: Path) 
         snapshot = _run(_sample(reference[measured]), _sample(current[measured]))
         columns |= _read(snapshot.dict()["metrics"])
         out_dir.mkdir(parents=True, exist_ok=True)
-        html = out_dir / f"drift-{len(list(out_dir.glob('drift-*.json'))) + 1:04d}.html"
+        html = out_dir / f"drift-{_last_number(out_dir) + 1:04d}.html"
         snapshot.save_html(str(html))
     features = [columns[name] for name in names if name != SCORE]
     found = {
@@ -126,7 +133,15 @@ def drift_report(reference: pd.DataFrame, current: pd.DataFrame, out_dir: Path) 
     }
     if html:
         write_json(html.with_suffix(".json"), found)
+        for stale in sorted(out_dir.glob("drift-*.html"))[:-REPORTS_KEPT]:
+            stale.unlink()
+            stale.with_suffix(".json").unlink(missing_ok=True)
     return found
+
+
+def _last_number(out_dir: Path) -> int:
+    numbers = [path.stem.removeprefix("drift-") for path in out_dir.glob("drift-*.html")]
+    return max((int(number) for number in numbers if number.isdigit()), default=0)
 
 
 def _kind(name: str) -> str:

@@ -2,8 +2,18 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, values
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    values,
+)
 from prometheus_client import generate_latest as _generate
+
+from infra.spool import Backlog
 
 # Where Feast is imported first, it has switched the client to files that all registries of this
 # process share, for pre-forking servers of its own; our counts would run together.
@@ -18,6 +28,7 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)  # CPU seconds, memory, open files; where there is /proc
         self.recommendations = Counter(
             "shortlist_recommendations", "Slates served.", ["rung", "arm"], registry=registry
         )
@@ -62,6 +73,17 @@ class Metrics:
     def watch_depth(self, depth: Callable[[], int]) -> None:
         """Ask `depth` for the queue's length at every scrape."""
         self._depth.set_function(depth)
+
+    def watch_spool(self, backlog: Callable[[], Backlog], limit_bytes: int) -> None:
+        """Ask `backlog` at every scrape what waits for the relay."""
+        for name, told, value in (
+            ("records", "Records that wait for the relay.", lambda: backlog().records),
+            ("bytes", "Bytes that wait for the relay.", lambda: backlog().bytes),
+            ("oldest_seconds", "Age of the oldest that waits.", lambda: backlog().oldest_s),
+            ("limit_bytes", "Bytes that may wait; beyond it events get 429.", lambda: limit_bytes),
+        ):
+            gauge = Gauge(f"shortlist_spool_{name}", told, registry=self.registry)
+            gauge.set_function(value)
 
     def text(self) -> bytes:
         """The exposition, as Prometheus scrapes it."""

@@ -1,6 +1,7 @@
 """From a drift report to one decision, as a pure function: retrain or not, and the sentence why."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 NAMED = 6
@@ -65,6 +66,35 @@ def decide(drift: dict[str, Any], thresholds: Thresholds | None = None) -> Decis
         False,
         f"{drift['share']:.0%} of the input columns drifted (limit {limits.share_max:.0%}) and the "
         f"scores moved by {score['score']:.2f} (limit {limits.score_max:.2f})",
+    )
+
+
+def held(
+    decision: Decision, trained_at: datetime | None, now: datetime, pause: timedelta
+) -> Decision:
+    """The decision, unless the last training is too recent for another one.
+
+    Args:
+        decision: from `decide`.
+        trained_at: when the last training ended, whatever came of it; None = there was none.
+        now: of the same clock.
+        pause: at least so much between the end of one and the start of the next.
+
+    Interview: The drift alarm goes on after the retraining. What keeps you from training all day?
+        A pause that counts from the end of the last training, whatever its outcome: a challenger
+        that the gate refused would be refused again on the same evidence. Drift that is still
+        there after the pause has brought an hour of new data with it.
+        Trade-off: a real change right after a training waits for the pause to end.
+        Shown by: tests/monitoring/test_policy.py::test_a_recent_training_holds_the_next_one_back
+    """
+    if not decision.retrain or trained_at is None or now - trained_at >= pause:
+        return decision
+    minutes = (now - trained_at) / timedelta(minutes=1)
+    return replace(
+        decision,
+        retrain=False,
+        because=f"{decision.because}; but the last training ended {minutes:.0f} minutes ago "
+        f"(pause {pause / timedelta(minutes=1):.0f})",
     )
 
 

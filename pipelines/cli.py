@@ -20,6 +20,7 @@ from infra.reports import report
 from infra.settings import Settings
 from infra.workspace import Workspace
 from pipelines import cli_stack
+from pipelines.lock import only_one
 from pipelines.steps import Steps, console
 from pipelines.tell import flatten, rows_told, show_models
 
@@ -112,10 +113,10 @@ def doctor() -> None:
 @app.command(epilog="Example: [bold]shortlist world --scale tiny --seed 7[/]")
 def world(scale: ScaleOption = Scale.small, seed: Seed = 0) -> None:
     """Make the simulated shop anew: users with tastes, items, a logged past; into an empty lake."""
-    from pipelines.run import fresh_world
+    from pipelines.bootstrap import fresh_world
 
     _, workspace = _workspace("world")
-    with report(workspace.reports, "world", [seed]) as metrics:
+    with _alone(workspace, "world"), report(workspace.reports, "world", [seed]) as metrics:
         metrics.update(fresh_world(workspace, scale.value, seed)[1])
     _show(metrics)
 
@@ -167,7 +168,8 @@ def ingest_command(
     from pipelines.ingest import ingest, ingest_log
 
     settings, workspace = _workspace(dataset)
-    with report(workspace.reports, f"ingest-{workspace.name}", []) as metrics:
+    name = f"ingest-{workspace.name}"
+    with _alone(workspace, "ingest"), report(workspace.reports, name, []) as metrics:
         if log:
             metrics.update(ingest_log(workspace, _event_log(settings)))
         else:
@@ -200,9 +202,10 @@ def run(
     Your own file: [bold]shortlist run --name shop --events sales.csv --user-column customer
     --item-column sku --time-column day[/]  (docs/bring-your-own-data.md).
     """
+    from pipelines.bootstrap import fresh_world
     from pipelines.ingest import ingest
     from pipelines.loaders.own_files import load as own_tables
-    from pipelines.run import fresh_world, run_line
+    from pipelines.run import run_line
 
     if (name is None) != (events is None):
         raise ContractError("your own data needs both --name NAME and --events FILE")
@@ -210,8 +213,8 @@ def run(
     given = (user_column, item_column, time_column, type_column, value_column)
     ours = ("user_id", "item_id", "event_at", "event_type", "value")
     columns = {mine: theirs for mine, theirs in zip(ours, given, strict=True) if theirs is not None}
-    steps = Steps()
-    with report(workspace.reports, f"run-{workspace.name}", [seed]) as metrics:
+    steps, report_name = Steps(), f"run-{workspace.name}"
+    with _alone(workspace, "run"), report(workspace.reports, report_name, [seed]) as metrics:
         with steps.step("ingest", "validate, quarantine, lake") as done:
             if name is not None and events is not None:
                 tables = own_tables(
@@ -241,7 +244,8 @@ def features(dataset: Dataset = "world", engine: EngineOption = Engine.auto) -> 
     from pipelines.run import make_features
 
     _, workspace = _workspace(dataset)
-    with report(workspace.reports, f"features-{workspace.name}", []) as metrics:
+    name = f"features-{workspace.name}"
+    with _alone(workspace, "features"), report(workspace.reports, name, []) as metrics:
         metrics.update(make_features(workspace, engine.value, Steps()))
 
 
@@ -251,7 +255,8 @@ def train(dataset: Dataset = "world", scale: ScaleOption = Scale.small, seed: Se
     from pipelines.run import train as train_both
 
     _, workspace = _workspace(dataset)
-    with report(workspace.reports, f"train-{workspace.name}", [seed]) as metrics:
+    name = f"train-{workspace.name}"
+    with _alone(workspace, "train"), report(workspace.reports, name, [seed]) as metrics:
         metrics.update(train_both(workspace, scale.value, seed, Steps()))
 
 
@@ -262,7 +267,8 @@ def evaluate(dataset: Dataset = "world", seed: Seed = 0) -> None:
     from pipelines.evaluate import evaluate as grade
 
     _, workspace = _workspace(dataset)
-    with report(workspace.reports, f"evaluate-{workspace.name}", [seed]) as metrics:
+    name = f"evaluate-{workspace.name}"
+    with _alone(workspace, "evaluate"), report(workspace.reports, name, [seed]) as metrics:
         metrics.update(flatten(grade(workspace, split_of(workspace), seed)))
     show_models(metrics)
 
@@ -280,11 +286,15 @@ def promote(
     """Publish the staged bundle and let serving use it, if it is not worse than the champion."""
     from pipelines.promote import promote as point
     from pipelines.promote import publish_bundle
+    from pipelines.tracking import note, try_follow
 
     _, workspace = _workspace(dataset)
-    with report(workspace.reports, f"promote-{workspace.name}", []) as metrics:
+    name = f"promote-{workspace.name}"
+    with _alone(workspace, "promote"), report(workspace.reports, name, []) as metrics:
         metrics.update(point(workspace, bundle or publish_bundle(workspace), force=force))
     _show(metrics)
+    note(workspace, metrics["bundle"], verdict=metrics["verdict"])
+    console.print(f"MLflow: {try_follow(workspace)}", soft_wrap=True)
     if not metrics["promoted"]:
         raise typer.Exit(1)
 
@@ -293,11 +303,13 @@ def promote(
 def rollback(dataset: Dataset = "world") -> None:
     """Point serving back at the bundle before; a running API follows within a second."""
     from pipelines.promote import rollback as back
+    from pipelines.tracking import try_follow
 
     _, workspace = _workspace(dataset)
     with report(workspace.reports, f"rollback-{workspace.name}", []) as metrics:
-        metrics.update(back(workspace))
+        metrics.update(back(workspace))  # without the lock: a rollback waits for nobody
     _show(metrics)
+    console.print(f"MLflow: {try_follow(workspace)}", soft_wrap=True)
 
 
 @app.command(epilog="Example: [bold]shortlist drift --dataset world[/]")
@@ -370,6 +382,11 @@ def _public(settings: Settings, dataset: str) -> Any:
             "or your own with: shortlist run --name NAME --events FILE"
         )
     return loaders[dataset].load(settings.data_dir / dataset)
+
+
+def _alone(workspace: Workspace, command: str) -> Any:
+    """Nobody else changes the data set meanwhile."""
+    return only_one(workspace, f"shortlist {command}")
 
 
 def _event_log(settings: Settings) -> Any:

@@ -1,4 +1,8 @@
-"""Which days the line needs: where the data is split, and when serving may begin."""
+"""Which days the line needs: where the data is split, and when serving may begin.
+
+Real data lies still, so serving begins after its end. A running shop has no end: there the caller
+says what time it is, and nothing is made of what is not known by then.
+"""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -35,7 +39,25 @@ def serve_from(split: Split) -> datetime:
     return midnight + BATCH_LAG
 
 
-def feature_days(split: Split) -> list[date]:
-    """The days whose batch rows training, evaluation and serving will ask for."""
-    first, last = split.ranker_from.date() - timedelta(days=1), serve_from(split).date()
+def known_day(now: datetime) -> date:
+    """The newest day whose batch rows are known at `now`.
+
+    Examples:
+        >>> known_day(datetime(2026, 3, 2, 1, 59, tzinfo=UTC)).isoformat()
+        '2026-03-01'
+        >>> known_day(datetime(2026, 3, 2, 2, 0, tzinfo=UTC)).isoformat()
+        '2026-03-02'
+    """
+    return (now.astimezone(UTC) - BATCH_LAG).date()
+
+
+def feature_days(split: Split, now: datetime | None = None) -> list[date]:
+    """The days whose batch rows training, evaluation and serving will ask for.
+
+    Args:
+        split: of the data.
+        now: when serving reads them; None = as soon as the data's last day is known.
+    """
+    first = split.ranker_from.date() - timedelta(days=1)
+    last = known_day(serve_from(split) if now is None else now)
     return [first + timedelta(days=step) for step in range((last - first).days + 1)]

@@ -22,10 +22,12 @@ from infra.settings import Settings
 from infra.workspace import Workspace
 from models.bundle import current
 from monitoring.ab_test import lift
+from pipelines.bootstrap import fresh_world
 from pipelines.check_drift import check_drift
 from pipelines.days import serve_from, split_of
 from pipelines.ingest import ingest_log
-from pipelines.run import fresh_world, run_line
+from pipelines.lock import only_one
+from pipelines.run import run_line
 from pipelines.serve import check_port, local_stack, wait_for_interrupt
 from pipelines.steps import Steps, console
 from pipelines.tell import flatten, rows_told, show_models
@@ -52,7 +54,10 @@ def run_demo(settings: Settings, workspace: Workspace, scale: str, seed: int, en
     check_port(settings)  # now, not after a minute of work
     steps = Steps()
     with ExitStack() as up:  # the API outlives the report: somebody may want to look at the page
-        with report(workspace.reports, "demo", [seed]) as metrics:
+        with (
+            only_one(workspace, "shortlist demo"),
+            report(workspace.reports, "demo", [seed]) as metrics,
+        ):
             doing = f"a simulated shop at scale {scale}, its past into the lake"
             with steps.step("world", doing) as done:
                 world, ingested = fresh_world(workspace, scale, seed)

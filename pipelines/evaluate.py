@@ -21,6 +21,7 @@ from infra.workspace import Workspace
 from models import covisitation, index
 from models.bundle import Bundle, current, load, version_path
 from models.funnel import recommend
+from models.manifest import is_trained, read_manifest
 from models.metrics import METRICS, bootstrap, coverage, judge
 from models.popularity import counts, own_history_order
 from models.split import Split
@@ -51,7 +52,7 @@ def evaluate(workspace: Workspace, split: Split, seed: int) -> dict[str, Any]:
     past, store = read_past(workspace), open_feast(workspace)
     staged = load(workspace.training / "bundle")
     asked = users_asked(workspace, past, store, staged, split, seed)
-    champion_id = current(workspace.bundles)
+    champion_id = _champion(workspace)
     always = _always_popular(past.before(split.test_from)["item_id"], staged)
     models = _models(staged, always, seed)
     if champion_id is not None:
@@ -87,6 +88,15 @@ def evaluate(workspace: Workspace, split: Split, seed: int) -> dict[str, Any]:
     table.to_parquet(workspace.training / "per_user.parquet", index=False)
     (workspace.training / "evaluation.json").write_text(json.dumps(result))
     return result
+
+
+def _champion(workspace: Workspace) -> str | None:
+    """The bundle to compare with; None where nothing is published, or nothing that was trained."""
+    champion_id = current(workspace.bundles)
+    if champion_id is None:
+        return None
+    manifest = read_manifest(version_path(workspace.bundles, champion_id))
+    return champion_id if is_trained(manifest) else None
 
 
 def champion_at(staged: Bundle, workspace: Workspace, champion_id: str) -> Bundle:

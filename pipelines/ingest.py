@@ -91,7 +91,7 @@ def ingest_log(workspace: Workspace, log: Log) -> dict[str, Any]:
         offset in one commit.
         Shown by: tests/pipelines/test_ingest.py::test_a_crash_before_the_offset_repeats_but_never_doubles
     """
-    path = workspace.lake / "log_offsets.json"
+    path = workspace.lake / lake.OFFSETS
     offsets: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
     accepted, new, faults = 0, 0, pd.DataFrame(columns=FAULT_COLUMNS)
     for partition in range(log.partitions):

@@ -1,7 +1,9 @@
 """Offline store -> online store: the newest batch rows, and a start for the stream's state.
 
 The stream worker starts a user from `state/seed.sqlite` when it has no state of its own; this step
-owns that file and writes nothing else of the worker's.
+owns that file and writes nothing else of the worker's. The seed is what came before the log: once
+the lake holds events of the log, it stays as it is, because the worker folds those itself, and a
+user whom it meets late would start from a state that has them already.
 """
 
 import io
@@ -23,6 +25,7 @@ from features.schema import TIMESTAMP
 from features.store import OnlineStore, answering
 from infra.clients import open_feast
 from infra.workspace import Workspace
+from pipelines.lake import log_is_in
 from pipelines.stream_history import STATES
 
 from features.repo.views import feast_objects  # isort: skip  # imports Feast: after infra.clients
@@ -53,7 +56,7 @@ def materialize(workspace: Workspace, now: datetime) -> dict:
             if view.source == "batch"
         }
     rows["user_stream"] = _stream_rows(OnlineStore(store), workspace.offline, now)
-    return {"rows": rows, "seeded": _seed(workspace, now)}
+    return {"rows": rows, "seeded": seed(workspace, now)}
 
 
 def apply_views(store: Any, offline: Path) -> None:
@@ -94,10 +97,10 @@ ROWS_PER_PUSH = 500
 """The store's write lock is held for one push; the worker waits for no more than this."""
 
 
-def _seed(workspace: Workspace, now: datetime) -> int:
+def seed(workspace: Workspace, now: datetime) -> int:
     """Replace the seed by the fold's last states; states that reach past `now` are left out."""
     path = workspace.offline / f"{STATES}.parquet"
-    if not path.exists():
+    if not path.exists() or log_is_in(workspace.lake):
         return 0
     states = pq.read_table(path, filters=pc.field(VERSION) <= microseconds(now))
     rows = zip(states["user_id"].to_pylist(), states["state"].to_pylist(), strict=True)

@@ -1,6 +1,7 @@
 """From a staged and judged bundle to the one that serving answers from, and back.
 
 publish_bundle    the evaluated weights over the newest data -> bundles/versions/<id>/
+publish_popular   what needs no training, for a shop that has no model yet
 promote           the gate, then the pointer
 rollback          the pointer back
 
@@ -25,9 +26,10 @@ from infra.settings import Settings
 from infra.workspace import Workspace
 from models import bundle as bundles
 from models.bundle import load, of_parts, version_path
+from models.manifest import is_trained, read_manifest
 from models.metrics import bootstrap
 from models.split import time_split
-from models.staging import write
+from models.staging import Parts, write
 from pipelines.evaluate import CHAMPION
 from pipelines.past import Past, read_past
 from pipelines.ranker_rows import TICK
@@ -38,13 +40,20 @@ from pipelines.train_retrieval import FOR_BUNDLE
 SEED = 0
 """Of the gate's resampling and of the reference's sample: the same bundle, the same verdict."""
 
+NOT_YET = "not trained yet"
+"""Why a popular bundle lacks what it lacks; the API says so with every list."""
 
-def publish_bundle(workspace: Workspace) -> str:
+
+def publish_bundle(workspace: Workspace, now: datetime | None = None) -> str:
     """Publish the staged weights over everything the lake knows now; nobody points to it yet.
 
     The weights are those that were evaluated. What needs no training (catalogue, item features,
     popularity, neighbours) is made again as of the end of the data, so that serving does not start
     with a popular list as old as the test window.
+
+    Args:
+        workspace: with a staged and judged bundle.
+        now: as of when; None = the first night after the data.
 
     Returns:
         The bundle's id; its judgement is kept in `training`/"evaluations"/<id>.*.
@@ -65,7 +74,7 @@ def publish_bundle(workspace: Workspace) -> str:
         )
     past, store = read_past(workspace), open_feast(workspace)
     split = time_split(past.positives["event_us"].to_numpy())
-    moment = fresh_at(split.end)
+    moment = now or fresh_at(split.end)
     parts = replace(
         past.parts(moment, _daily(past, store, moment), read(folder / FOR_BUNDLE)),
         vocabulary=staged.catalogue.vocabulary,  # the codes that the ranker learned
@@ -76,13 +85,42 @@ def publish_bundle(workspace: Workspace) -> str:
     )
     served = of_parts(parts, path=None, manifest={"id": "reference", "absent": {}})
     reference = reference_rows(workspace, past, store, served, split.end, SEED)
-    write(folder / "to-publish", replace(parts, reference=reference))
-    bundle_id = bundles.publish(folder / "to-publish", workspace.bundles)
+    bundle_id = _publish(workspace, replace(parts, reference=reference))
     (folder / "evaluations").mkdir(exist_ok=True)
     shutil.copy(folder / "per_user.parquet", folder / "evaluations" / f"{bundle_id}.parquet")
     shutil.copy(folder / "evaluation.json", folder / "evaluations" / f"{bundle_id}.json")
     (folder / "published.json").write_text(json.dumps({"bundle": bundle_id}))
     return bundle_id
+
+
+def publish_popular(workspace: Workspace) -> str:
+    """Publish what everybody wants as of the end of the data, with nothing learned or computed.
+
+    Returns:
+        The bundle's id; nobody points to it yet.
+
+    Raises:
+        ContractError: the lake is empty.
+
+    Interview: A new shop has no model yet. What does its recommender answer?
+        The same bundle with most parts missing: catalogue and popular list, both of which come
+        straight from the log. It goes the usual way, published, promoted, verified, so the first
+        trained model is an ordinary swap and every answer until then names what is missing.
+        Trade-off: an empty shelf would push somebody to finish the model sooner.
+        Shown by: tests/pipelines/test_bootstrap.py::test_the_api_answers_and_says_what_is_missing
+    """
+    past = read_past(workspace)
+    moment = fresh_at(time_split(past.positives["event_us"].to_numpy()).end)
+    defaults = [feature.default for feature in of_view("item_daily")]
+    parts = past.parts(moment, np.tile(defaults, (len(past.ids(moment)), 1)), retrieval=None)
+    absent = dict.fromkeys(("two_tower", "covisitation", "ranker"), NOT_YET)
+    return _publish(workspace, replace(parts, covisitation=None, absent=absent))
+
+
+def _publish(workspace: Workspace, parts: Parts) -> str:
+    """Stage and publish; the staged copy stays until the next one."""
+    write(workspace.training / "to-publish", parts)
+    return bundles.publish(workspace.training / "to-publish", workspace.bundles)
 
 
 def promote(
@@ -105,7 +143,8 @@ def promote(
     Interview: What must a model prove before it replaces the one in production?
         That it is whole (every byte matches its manifest, every feature is ours) and that it is
         not surely worse than the champion on the same users. An absolute threshold would only
-        measure how easy this month's data is.
+        measure how easy this month's data is. Only a champion that learned nothing is replaced
+        without a comparison: its popular list stands in every evaluation as a baseline.
         Trade-off: a gate that refuses only what is surely worse lets small losses through; many
         small losses in a row need a hold-out that is never retrained.
         Shown by: tests/pipelines/test_promote.py::test_a_surely_worse_challenger_is_refused
@@ -153,6 +192,8 @@ def _gate(
         return True, "the first bundle", None
     if champion == bundle_id:
         return True, "it is the champion already", None
+    if not is_trained(read_manifest(version_path(workspace.bundles, champion))):
+        return True, f"{champion} is a popular list, nothing in it was trained", None
     judged = workspace.training / "evaluations" / f"{bundle_id}.json"
     seen = json.loads(judged.read_text())["champion"] if judged.exists() else None
     if seen != champion:

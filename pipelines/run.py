@@ -7,45 +7,40 @@ The world, the public data sets and a stranger's file differ only before the lak
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from features.errors import RecommenderError
 from infra.workspace import Workspace
 from pipelines.days import feature_days, serve_from, split_of
-from pipelines.ingest import ingest
 from pipelines.steps import Steps
-from pipelines.world.generate import WORLD_END, World, make_world
 
 
-def fresh_world(workspace: Workspace, scale: str, seed: int) -> tuple[World, dict[str, Any]]:
-    """A new simulated shop in an empty lake: two worlds in one lake would be no world at all."""
-    for stale in (workspace.root, workspace.home / "truth" / workspace.name):
-        shutil.rmtree(stale, ignore_errors=True)
-    if workspace.services is not None:
-        from infra.clients import clear_online
+def make_features(
+    workspace: Workspace, engine: str, steps: Steps, now: datetime | None = None
+) -> dict[str, Any]:
+    """Batch and streaming features of the needed days, then the online store.
 
-        clear_online(workspace)  # rows of the world before lie in no folder of ours
-    world = make_world(workspace.home, scale, seed, WORLD_END)
-    return world, ingest(workspace, world.history(), now=WORLD_END)
-
-
-def make_features(workspace: Workspace, engine: str, steps: Steps) -> dict[str, Any]:
-    """Batch and streaming features of the needed days, then the online store."""
+    Args:
+        workspace: with a filled lake.
+        engine: auto, spark or duckdb.
+        steps: prints and times.
+        now: when serving reads them; None = the first night after the data.
+    """
     from pipelines.build_features import build_features
     from pipelines.materialize import materialize
 
     split = split_of(workspace)
-    days = feature_days(split)
+    days, moment = feature_days(split, now), now or serve_from(split)
     with steps.step("features", f"{len(days)} days, 90-day window") as done:
         built = build_features(workspace, days, engine)
         done.append(f"engine {built['engine']}")
     with steps.step("materialize", "offline rows into the online store") as done:
-        materialized = materialize(workspace, serve_from(split))
-        done.append(f"as of {serve_from(split):%Y-%m-%d %H:%M} UTC")
+        materialized = materialize(workspace, moment)
+        done.append(f"as of {moment:%Y-%m-%d %H:%M} UTC")
     return {"features": built, "materialize": materialized}
 
 
@@ -58,9 +53,6 @@ def train(workspace: Workspace, scale: str, seed: int, steps: Steps) -> dict[str
         Trade-off: a few seconds of imports per step, and results pass through files.
         Shown by: tests/pipelines/test_run.py::test_torch_and_lightgbm_never_share_a_process
     """
-    from pipelines.train_ranker import train_ranker
-
-    split = split_of(workspace)
     with steps.step("train retrieval", "two-tower, in-batch softmax with logQ") as done:
         retrieval = run_module(
             "pipelines.train_retrieval",
@@ -69,27 +61,53 @@ def train(workspace: Workspace, scale: str, seed: int, steps: Steps) -> dict[str
         )
         told = retrieval["retrieval-for-bundle"]
         done.append(told.get("absent") or f"{told['positives']} positives with a past")
+    return {"retrieval": retrieval, "ranker": rank(workspace, scale, seed, steps)}
+
+
+def rank(workspace: Workspace, scale: str, seed: int, steps: Steps) -> dict[str, Any]:
+    """The ranker, over the towers that were trained before; stages the bundle."""
+    from pipelines.train_ranker import train_ranker
+
     with steps.step("train ranker", "LightGBM on point-in-time rows") as done:
-        ranker = train_ranker(workspace, split, scale, seed)
+        ranker = train_ranker(workspace, split_of(workspace), scale, seed)
         done.append(_told(ranker))
-    return {"retrieval": retrieval, "ranker": ranker}
+    return ranker
 
 
-def finish(workspace: Workspace, seed: int, steps: Steps, force: bool = False) -> dict[str, Any]:
-    """Evaluate, publish, and promote when the gate lets it pass."""
+def finish(workspace: Workspace, seed: int, steps: Steps) -> dict[str, Any]:
+    """Evaluate, publish, promote when the gate lets it pass, and record it in MLflow."""
+    from pipelines.tracking import try_follow
+
+    finished = judge(workspace, seed, steps)
+    with steps.step("track", "MLflow run, registered version, alias") as done:
+        done.append(try_follow(workspace))
+    return finished
+
+
+def judge(
+    workspace: Workspace, seed: int, steps: Steps, now: datetime | None = None, because: str = ""
+) -> dict[str, Any]:
+    """Evaluate what is staged, publish it, and promote when the gate lets it pass.
+
+    Args:
+        workspace: with a staged bundle.
+        seed: of the evaluation; noted for MLflow.
+        steps: prints and times.
+        now: as of when the bundle is published; None = the first night after the data.
+        because: why it was trained; noted for MLflow.
+    """
     from pipelines.evaluate import evaluate
     from pipelines.promote import promote, publish_bundle
-    from pipelines.tracking import log_bundle
+    from pipelines.tracking import note
 
     with steps.step("evaluate", "every baseline beside the models") as done:
         evaluation = evaluate(workspace, split_of(workspace), seed)
         done.append(f"{evaluation['counts']['users']} test users")
     with steps.step("publish", "bundle, manifest, gate, pointer") as done:
-        bundle_id = publish_bundle(workspace)
-        promotion = promote(workspace, bundle_id, force=force)
+        bundle_id = publish_bundle(workspace, now)
+        promotion = promote(workspace, bundle_id)
+        note(workspace, bundle_id, seed=seed, verdict=promotion["verdict"], because=because)
         done.append(f"{bundle_id}: {promotion['verdict']}")
-    with steps.step("track", "MLflow run, registered version, alias"):
-        log_bundle(workspace, bundle_id, evaluation, promotion, seed)
     return {"evaluation": evaluation, "bundle": bundle_id, "promotion": promotion}
 
 

@@ -21,6 +21,7 @@ from fastapi.staticfiles import StaticFiles
 
 from infra.logging import configure
 from infra.settings import Settings
+from models.manifest import is_trained
 from monitoring.metrics import Metrics
 from serving.deadline import Deadline
 from serving.gate import Gate
@@ -168,11 +169,16 @@ async def healthz() -> dict[str, str]:
 
 @operations.get("/readyz")
 async def readyz(parts: Parts) -> Response:
-    """200 once a bundle answers; what is missing is named."""
+    """200 once a bundle answers; what is missing is named.
+
+    `trained` is false for the popular list that a new shop answers from.
+    """
     bundle, store = parts.current.bundle, parts.reader.store
     state = {
         "ready": parts.ready,
+        "mode": parts.settings.mode,
         "bundle": bundle.id if bundle else None,
+        "trained": bundle is not None and is_trained(bundle.manifest),
         "features": store is not None,
         "reasons": [parts.current.reason] * (bundle is None) + [parts.reader.reason] * (not store),
     }

@@ -15,7 +15,8 @@ import structlog
 
 from features.errors import Unavailable
 from features.schema import POSITIVE_TYPES
-from infra.event_log import EventLog
+from infra.event_log import Appender
+from infra.spool import SpoolFull
 from models.bundle import Bundle
 from monitoring.metrics import Metrics
 from serving.deadline import BoundedPool
@@ -24,6 +25,9 @@ from serving.refusals import Refusal
 from serving.schemas import FUTURE_SLACK, EventIn, EventsIn
 
 WRITE_TIMEOUT_MS = 5_000.0
+RETRY_AFTER_S = 5
+"""A backlog takes longer to drain than that; asking a little early costs a refusal."""
+
 WRITERS, WRITES_WAITING = 8, 256
 """Waiting writers share one fsync, so a few threads are enough; beyond the queue callers get 503."""
 
@@ -31,7 +35,7 @@ WRITERS, WRITES_WAITING = 8, 256
 class EventDoor:
     """The write side of the API."""
 
-    def __init__(self, log: EventLog, fallback: Fallback, metrics: Metrics) -> None:
+    def __init__(self, log: Appender, fallback: Fallback, metrics: Metrics) -> None:
         self._log, self._fallback, self._metrics = log, fallback, metrics
         self._pool = BoundedPool(
             "event log", threads=WRITERS, waiting=WRITES_WAITING, error=Unavailable
@@ -41,8 +45,9 @@ class EventDoor:
         """Store all the events, or none, and return how many.
 
         Raises:
-            Refusal: 422 an event lies in the future; 503 the log did not confirm in time: the
-                events may or may not be stored, and sending them again is safe.
+            Refusal: 422 an event lies in the future; 429 the spool is full, none is stored; 503
+                the log did not confirm in time: the events may or may not be stored, and sending
+                them again is safe.
         """
         events = posted.events if isinstance(posted, EventsIn) else [posted]
         records = [
@@ -51,6 +56,10 @@ class EventDoor:
         ]
         try:
             await self._pool.call(WRITE_TIMEOUT_MS, self._log.append, "events", records)
+        except SpoolFull as error:
+            raise Refusal(
+                429, "events", "no room until the log is back; send them again later", RETRY_AFTER_S
+            ) from error
         except (Unavailable, sqlite3.Error, OSError) as error:
             structlog.get_logger().error("events not stored", events=len(events), exc_info=error)
             raise Refusal(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import structlog
 
-from infra.event_log import EventLog
+from infra.event_log import Appender
 from models.funnel import SOURCES
 from monitoring.metrics import Metrics
 from serving.recommend import Answer
@@ -45,7 +45,7 @@ class Outbox:
 
     def __init__(
         self,
-        log: EventLog,
+        log: Appender,
         metrics: Metrics,
         feature_share: float,
         waiting: int = SLATES_WAITING,
@@ -92,7 +92,7 @@ class Outbox:
             self._log.append("events", shown)
             self._log.append("served", served)
             self._metrics.written.inc(len(shown) + len(served))
-        except Exception as error:  # a full disk, a locked file: this thread must outlive it
+        except Exception as error:  # a full spool, a locked file: this thread must outlive it
             self._metrics.dropped.inc(len(answers))
             structlog.get_logger().error("slates not logged", slates=len(answers), exc_info=error)
 

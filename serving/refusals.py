@@ -19,11 +19,17 @@ _FIELD_OF_STATUS = {400: "body", 404: "path", 405: "method"}
 
 
 class Refusal(Exception):
-    """A request that cannot be answered, with the status and the field to name."""
+    """A request that cannot be answered, with the status and the field to name.
 
-    def __init__(self, status: int, field: str, message: str) -> None:
+    `retry_after_s` says when asking again may help; None = it will not, as it is.
+    """
+
+    def __init__(
+        self, status: int, field: str, message: str, retry_after_s: int | None = None
+    ) -> None:
         super().__init__(message)
         self.status, self.field, self.message = status, field, message
+        self.headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
 
 
 def problem(
@@ -45,7 +51,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Refusal)
     async def refused(_: Request, error: Refusal) -> JSONResponse:
-        return problem(error.status, error.field, error.message)
+        return problem(error.status, error.field, error.message, error.headers)
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:

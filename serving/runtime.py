@@ -7,8 +7,9 @@ import structlog
 
 from features.errors import NotReady
 from infra.clock import Clock
-from infra.event_log import SqliteEventLog
+from infra.event_log import Appender
 from infra.settings import Settings
+from infra.spool import Spool, open_appender
 from infra.workspace import Workspace
 from models.bundle import Bundle
 from monitoring.metrics import Metrics
@@ -21,6 +22,9 @@ from serving.recommend import Recommender
 
 WATCH_EVERY_S = 1.0
 
+SLATES_SHARE = 0.75
+"""How full the spool may be for slates: the rest is kept for events, which were promised."""
+
 
 @dataclass(slots=True)
 class Runtime:
@@ -29,7 +33,7 @@ class Runtime:
     settings: Settings
     clock: Clock
     metrics: Metrics
-    log: SqliteEventLog
+    log: Appender
     current: CurrentBundle
     reader: StoreReader
     recommender: Recommender
@@ -47,7 +51,11 @@ class Runtime:
             ValueError: the event log has another number of partitions.
         """
         workspace = Workspace.of(settings)
-        log = SqliteEventLog(workspace.event_log, settings.partitions)
+        log = open_appender(workspace, settings)
+        slates: Appender = log
+        if isinstance(log, Spool):
+            slates = log.up_to(SLATES_SHARE)
+            metrics.watch_spool(log.backlog, log.max_bytes)
         fallback = Fallback(LastLists(), PopularInContext())
         reader = StoreReader(workspace, settings.features_timeout_ms)
         return cls(
@@ -59,7 +67,7 @@ class Runtime:
             reader=reader,
             recommender=Recommender(settings, reader, fallback, metrics),
             events=EventDoor(log, fallback, metrics),
-            outbox=Outbox(log, metrics, settings.feature_log_share),
+            outbox=Outbox(slates, metrics, settings.feature_log_share),
         )
 
     @property

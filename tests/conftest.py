@@ -1,1 +1,1 @@
-pytest_plugins = ["tests.services", "tests.online_stores"]
+pytest_plugins = ["tests.services"]

@@ -1,7 +1,7 @@
 """A simulated shop whose truth is known: what its users like, and how they look at a list.
 
 In: a scale, a seed, the moment at which history ends. Out: a logged past as any platform would
-have it (`World.history`), and users who visit the real HTTP API (`visit`).
+have it (`World.history`), and users who visit the real HTTP API (`visit`, `live`).
 May be imported by: the command line, the run, the demo and experiments. Never by what learns.
 Read:
 
@@ -14,6 +14,7 @@ Read:
     generate    make_world, open_world
     crowd       visitors' connections, clock and memory
     visit       one simulated day against the API
+    live        real time against the API, until told to stop
 
 Interview: How do you know that your offline metrics mean anything?
     Let a population whose tastes you wrote down use the system, and compare. Bias corrections,

@@ -1,8 +1,9 @@
 """The visitors' side of the wire: their connections, their clock, and what they have clicked.
 
-Workers share one `Frontier`: the header X-Simulated-Now is the latest visit that anybody has begun,
-so it never falls, and an event is stamped after the list it answers even when a neighbour's visit
-has moved the server's clock on meanwhile.
+In a simulated day workers share one `Frontier`: the header X-Simulated-Now is the latest visit that
+anybody has begun, so it never falls, and an event is stamped after the list it answers even when a
+neighbour's visit has moved the server's clock on meanwhile. Live visitors have `RealTime`: no header,
+and events at the moment at which they are sent.
 """
 
 import queue
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import numpy as np
@@ -20,7 +21,6 @@ from features.errors import ContractError, Unavailable
 from pipelines.world import truth as store
 from pipelines.world.behaviour import BOREDOM, Reaction, attraction, examination, react
 from pipelines.world.generate import World
-from pipelines.world.population import to_us
 
 K = 10
 TIMEOUT_S = 10.0
@@ -43,12 +43,46 @@ class Visit:
     done: threading.Event = field(default_factory=threading.Event)
 
 
+class VisitorsClock(Protocol):
+    """What time it is for visitors, and how the API is told."""
+
+    @property
+    def pace(self) -> float:
+        """Seconds of event time for each second that a user needs to read and decide."""
+
+    def headers(self, at_us: int) -> dict[str, str]:
+        """Headers of a request that belongs to a visit at `at_us`."""
+
+    def now(self) -> datetime:
+        """UTC; events are stamped from here on."""
+
+
+class RealTime:
+    """This machine's clock. A visit takes milliseconds, so its events are that close together."""
+
+    pace = 0.001
+
+    def headers(self, at_us: int) -> dict[str, str]:
+        """None: the API has a clock of its own."""
+        return {}
+
+    def now(self) -> datetime:
+        """The machine's time."""
+        return datetime.now(UTC)
+
+
 class Frontier:
     """The simulated moment that the visits have reached; it never goes back."""
+
+    pace = 1.0
 
     def __init__(self, start_us: int) -> None:
         self._lock = threading.Lock()
         self._us = start_us
+
+    def headers(self, at_us: int) -> dict[str, str]:
+        """Where the visit is in time; the API's clock follows."""
+        return {"X-Simulated-Now": self.reach(at_us).isoformat()}
 
     def reach(self, at_us: int) -> datetime:
         """Move on to `at_us` if that is later, and say what time it is now."""
@@ -64,9 +98,10 @@ class Frontier:
 class Crowd:
     """Who visits: shared by all workers; every method may be called from any of them."""
 
-    def __init__(self, world: World, url: str, seed: int, day: datetime, workers: int) -> None:
-        self._world, self._url, self._seed = world, url, seed
-        self._frontier = Frontier(to_us(day))
+    def __init__(
+        self, world: World, url: str, seed: int, clock: VisitorsClock, workers: int
+    ) -> None:
+        self._world, self._url, self._seed, self._clock = world, url, seed, clock
         self._clicked: set[int] = set(store.load_clicked(world.home).tolist())
         self._rows = {str(item_id): ix for ix, item_id in enumerate(world.truth.items.ids)}
         self._clients: queue.SimpleQueue[httpx.Client] = queue.SimpleQueue()
@@ -85,10 +120,14 @@ class Crowd:
             visit.done.set()
 
     def leave(self) -> None:
-        """Remember what was clicked, and hang up."""
-        store.save_clicked(np.array(sorted(self._clicked), np.int64), self._world.home)
+        """Hang up."""
         while not self._clients.empty():
             self._clients.get().close()
+
+    def remember(self) -> None:
+        """Save what was clicked so far."""
+        # A copy in one step: workers go on adding.
+        store.save_clicked(np.array(sorted(self._clicked.copy()), np.int64), self._world.home)
 
     @contextmanager
     def _client(self) -> Iterator[httpx.Client]:
@@ -105,7 +144,7 @@ class Crowd:
         question = {"user_id": user_id, "k": K, "context": context}
         answer = self._post(client, "/v1/recommendations", question, visit.at_us)
         reaction, expected = self._react(visit, [item["item_id"] for item in answer["items"]])
-        events = _events(answer, reaction, visit.session_id, self._frontier.now(), context)
+        events = _events(answer, reaction, visit.session_id, self._clock, context)
         if events:
             self._post(client, "/v1/events", {"events": events}, visit.at_us)
         return {
@@ -142,9 +181,8 @@ class Crowd:
     def _post(
         self, client: httpx.Client, path: str, body: Mapping[str, Any], at_us: int
     ) -> dict[str, Any]:
-        headers = {"X-Simulated-Now": self._frontier.reach(at_us).isoformat()}
         try:
-            answer = client.post(self._url + path, json=body, headers=headers)
+            answer = client.post(self._url + path, json=body, headers=self._clock.headers(at_us))
         except httpx.HTTPError as error:
             raise Unavailable(
                 f"no answer from {self._url}{path}: {error}; start the API with `shortlist serve`"
@@ -162,11 +200,11 @@ def _events(
     answer: Mapping[str, Any],
     reaction: Reaction,
     session_id: str,
-    now: datetime,
+    clock: VisitorsClock,
     context: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """What the user did, within seconds: the API refuses what lies minutes ahead of its clock."""
-    events = []
+    events, now = [], clock.now()
     for place in np.flatnonzero(reaction.click[0]).tolist():
         item = answer["items"][place]
         steps: list[tuple[str, bool, int, float | None]] = [
@@ -183,7 +221,7 @@ def _events(
                 "session_id": session_id,
                 "request_id": answer["request_id"],
                 "position": place + 1,
-                "event_at": (now + timedelta(seconds=place + seconds)).isoformat(),
+                "event_at": (now + clock.pace * timedelta(seconds=place + seconds)).isoformat(),
                 "value": value,
                 "context": dict(context),
             }

@@ -52,7 +52,7 @@ def plan_day(
     pages = pages[:sessions]
     pages[-1] -= pages.sum() - slates
     visitor = rng.choice(len(weights), sessions, p=weights / weights.sum())
-    mood = _mood(users.taste[visitor], rng)
+    mood = moods(users.taste[visitor], rng)
     busy = np.roll(HOURS, -((day_us % DAY_US) // HOUR_US))
     hour = rng.choice(24, sessions, p=busy / busy.sum())
     begin_us = ((hour + rng.random(sessions)) * HOUR_US).astype(np.int64)
@@ -68,7 +68,7 @@ def plan_day(
     return Plan(who, at_us[order], session[order], users.device[who], mood[session][order])
 
 
-def _mood(taste: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def moods(taste: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(S, C) tastes -> (S,) one category each, drawn by taste."""
     return np.argmax(np.log(taste) + rng.gumbel(size=taste.shape), axis=1)
 

@@ -74,8 +74,10 @@ def save(truth: Truth, home: Path) -> None:
     for name, table in (("items", truth.items), ("users", truth.users)):
         np.savez(folder / f"{name}.npz", allow_pickle=False, **_columns(table))
     about = {"scale": truth.scale, "seed": truth.seed, "end": truth.end.isoformat()}
-    (folder / "world.json").write_text(json.dumps(about) + "\n")
     save_clicked(np.empty(0, np.int64), home)
+    part = folder / f".{os.getpid()}.json"
+    part.write_text(json.dumps(about) + "\n")
+    os.replace(part, folder / "world.json")  # last, and whole: with it, the world is there
 
 
 def load(home: Path) -> Truth:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from features.errors import ContractError
-from pipelines.world.crowd import Crowd, Visit
+from pipelines.world.crowd import Crowd, Frontier, Visit
 from pipelines.world.generate import World
 from pipelines.world.planning import Plan, plan_day
 from pipelines.world.population import to_us
@@ -55,7 +55,7 @@ def visit(
     """
     if shift not in (None, "new_segment"):
         raise ContractError(f"no shift {shift!r}; expected new_segment, or none")
-    crowd = Crowd(world, url.rstrip("/"), seed, day, workers)
+    crowd = Crowd(world, url.rstrip("/"), seed, Frontier(to_us(day)), workers)
     visits = _visits(_plan(world, day, requests, seed, shift), f"v{seed}-{day:%Y%m%d}")
     console = Console(stderr=True)  # what a command prints stays clean
     with ThreadPoolExecutor(workers) as pool:
@@ -64,6 +64,7 @@ def visit(
             rows = list(track(answers, "visits", requests, console=console, transient=True))
         finally:
             pool.shutdown(cancel_futures=True)
+            crowd.remember()
             crowd.leave()
     return pd.DataFrame(rows)
 

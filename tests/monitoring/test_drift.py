@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from features.definitions import FEATURE_NAMES, FEATURES
-from infra.event_log import SqliteEventLog
 from monitoring.drift import MOMENTARY, drift_report, served_frame
 from monitoring.policy import decide
 
@@ -121,8 +120,8 @@ def slate(at: str, bundle: str = "b1", features: bool = True, rows: int = 2) -> 
     }
 
 
-def test_served_rows_are_read_within_the_time_asked_for(tmp_path):
-    log = SqliteEventLog(tmp_path / "log.sqlite", partitions=3)
+def test_served_rows_are_read_within_the_time_asked_for(open_log):
+    log = open_log(partitions=3)
     log.append("served", [(f"u{n}", slate(f"2026-03-0{n}T00:00:00+00:00")) for n in range(1, 6)])
     log.append("served", [("u1", slate("2026-03-02T00:00:00+00:00", features=False))])
     log.append("served", [("u2", slate("2026-03-02T00:00:00+00:00", bundle="b2", rows=3))])
@@ -134,11 +133,8 @@ def test_served_rows_are_read_within_the_time_asked_for(tmp_path):
     assert len(served_frame(log)) == 5 * 2 + 3
     assert frame[FEATURE_NAMES[-1]].isna().all()
     assert set(frame["score"]) == {0.5}
-    log.close()
 
 
-def test_an_empty_log_gives_an_empty_frame(tmp_path):
-    log = SqliteEventLog(tmp_path / "log.sqlite", partitions=2)
-    frame = served_frame(log)
+def test_an_empty_log_gives_an_empty_frame(open_log):
+    frame = served_frame(open_log(partitions=2))
     assert frame.shape == (0, len(FEATURE_NAMES) + 1)
-    log.close()

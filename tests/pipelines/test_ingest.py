@@ -282,3 +282,17 @@ def test_a_long_log_is_copied_in_batches(workspace, monkeypatch):
     log = ListLog([logged(f"e{n}") for n in range(5)])
     assert ingest_log(workspace, log)["rows"]["new"] == 5
     assert log.reads == 4  # 2 + 2 + 1, and one that finds nothing
+
+
+def test_every_kind_of_log_is_copied_into_the_same_lake(workspace, open_log, monkeypatch):
+    monkeypatch.setattr(module, "LOG_BATCH", 7)
+    log = open_log(partitions=3)
+    log.append("events", [(f"u{n}", logged(f"e{n}", user_id=f"u{n}")) for n in range(60)])
+    log.append("served", [("u1", {"request_id": "r"})])
+    log.append("events", [("u1", logged("e1", user_id="u1"))])  # the relay sent it twice
+    copied = {"read": 61, "accepted": 61, "quarantined": 0, "new": 60}
+    assert ingest_log(workspace, log)["rows"] == copied
+    assert ingest_log(workspace, open_log(partitions=3))["rows"]["read"] == 0
+    log.append("events", [("u9", logged("late", user_id="u9"))])
+    assert ingest_log(workspace, log)["rows"]["new"] == 1
+    assert len(lake.read_events(workspace.lake)) == 61

@@ -15,7 +15,7 @@ import pytest
 
 from infra.workspace import Workspace
 from models.bundle import current, load, version_path
-from pipelines.run import fresh_world
+from pipelines.bootstrap import fresh_world
 
 MODELS = {"random", "popular", "recent_popular", "own_history", "item_knn", "two_tower", "full"}
 

@@ -36,8 +36,10 @@ def environment(shop: Shop, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def served(shop: Shop, *, ready: bool = True) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The address and the process; killed at the end if it still runs."""
+def served(
+    shop: Shop, *, ready: bool = True, **more: str
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The address and the process, with `more` settings; killed at the end if it still runs."""
     port = free_port()
     command = [
         "uvicorn",
@@ -47,7 +49,7 @@ def served(shop: Shop, *, ready: bool = True) -> Iterator[tuple[str, subprocess.
         str(port),
         "--no-access-log",
     ]
-    child = subprocess.Popen([sys.executable, "-m", *command], env=environment(shop))
+    child = subprocess.Popen([sys.executable, "-m", *command], env=environment(shop, **more))
     address = f"http://127.0.0.1:{port}"
     try:
         until(lambda: answers(f"{address}/{'readyz' if ready else 'healthz'}", child))

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from features.definitions import FEATURE_NAMES
 from serving.schemas import SlateOut
-from tests.serving.conftest import LATER, running, runtime, until
+from tests.serving.conftest import LATER, running, runtime, shop_parts, until
 from tests.worlds import tiny_parts
 
 
@@ -119,6 +121,15 @@ def test_without_applied_views_the_popular_list_answers(empty_shop):
             "features: the feature store cannot be opened (FeaturesUnavailable)"
         ]
         assert client.get("/readyz").json()["features"] is False
+
+
+def test_readyz_tells_a_trained_bundle_from_a_popular_list(shop):
+    with running(shop) as client:
+        assert client.get("/readyz").json()["trained"]
+        assert client.get("/readyz").json()["mode"] == "embedded"
+        shop.promote(replace(shop_parts(), ranker=None, tower=None, item_vectors=None))
+        until(lambda: not client.get("/readyz").json()["trained"])
+        assert client.get("/readyz").json()["ready"]
 
 
 def test_similar_items_are_near_and_not_the_item_itself(client):
