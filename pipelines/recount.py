@@ -15,7 +15,7 @@ from typing import Any
 from features.errors import ContractError
 from features.store import OnlineStore
 from features.streaming import Row, State, fold, parsed, row_of
-from infra.event_log import EventLog, Record, partition_of
+from infra.event_log import EventLog, Record, RecordsGone, partition_of
 from infra.workspace import Workspace
 from pipelines.stream import BATCH, TOPIC, open_online, open_seeds
 from pipelines.stream_push import Seeds
@@ -118,7 +118,7 @@ class _Count:
         partition = self._worker.partition
         try:
             records = self._events.read(TOPIC, partition, self._offset, BATCH)
-        except LookupError as error:  # retention has taken them
+        except RecordsGone as error:
             raise ContractError(f"partition {partition}: {error}; {WHOLE_LOG}") from error
         if records and not self._offset and (begins := records[0].offset):
             raise ContractError(f"partition {partition} begins at offset {begins}; {WHOLE_LOG}")

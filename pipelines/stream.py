@@ -38,7 +38,7 @@ from features.schema import POSITIVE_TYPES
 from features.store import OnlineStore
 from features.streaming import State, fold, parsed
 from infra.clients import open_feast
-from infra.event_log import EventLog, Record, open_log
+from infra.event_log import EventLog, Record, RecordsGone, open_log
 from infra.settings import Settings
 from infra.workspace import Workspace
 from monitoring.stream_metrics import StreamMetrics
@@ -142,7 +142,7 @@ class _Reader:
         except OSError as error:
             self._pause.begin(error)
             return 0, ()
-        except LookupError as error:  # retention has taken them: no pause brings them back
+        except RecordsGone as error:  # no pause brings them back
             raise ContractError(
                 f"partition {state.partition}: records from offset {offset} on are gone ({error}): "
                 "events were lost; keep the log longer, delete the state folder and start again"

@@ -22,7 +22,7 @@ from features.errors import ContractError
 from features.store import OnlineStore
 from features.streaming import fold, parsed, row_of
 from infra.clients import SqliteBacked, open_feast
-from infra.event_log import Record, SqliteEventLog, partition_of
+from infra.event_log import Record, RecordsGone, SqliteEventLog, partition_of
 from infra.local.process import child, free_port
 from infra.workspace import Workspace
 from monitoring.stream_metrics import StreamMetrics
@@ -271,7 +271,7 @@ def test_records_that_are_gone_before_they_were_read_stop_the_worker(tmp_path, m
     log.append("events", [click(1)])
 
     def gone(*_):
-        raise LookupError("the oldest is 7")
+        raise RecordsGone("the oldest is 7")
 
     monkeypatch.setattr(log, "read", gone)
     with running(workspace, log) as failed:
