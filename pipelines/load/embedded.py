@@ -30,8 +30,13 @@ def own_stack(settings: Settings, workspace: Workspace) -> Iterator[tuple[str, s
     training set, so the stack gets a copy that is thrown away.
 
     Raises:
-        ContractError: no bundle to serve.
+        ContractError: no bundle to serve, or it is not the embedded mode.
     """
+    if workspace.services is not None:
+        raise ContractError(
+            "SHORTLIST_MODE is services: its Kafka and Redis cannot be copied; name the API with "
+            "--url (its clicks are real), or set SHORTLIST_MODE=embedded"
+        )
     if current(workspace.bundles) is None:
         raise ContractError(
             f"data set '{workspace.name}' has no bundle to put load on; make one with: "
