@@ -34,6 +34,36 @@ def kafka_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip(f"absent backend: {why}")
 
 
+@dataclass(frozen=True)
+class LaterBroker:
+    """A broker that is not there yet, may be started, and started again with what it had."""
+
+    folder: Path
+    port: int
+    command: list[str]
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @contextmanager
+    def running(self) -> Iterator[subprocess.Popen[bytes]]:
+        log = self.folder / "kafka.log"
+        with child(self.command, log) as process:
+            wait_for_port("127.0.0.1", self.port, process, log, kafka.START_SECONDS)
+            yield process
+
+
+@pytest.fixture
+def later_broker(tmp_path: Path) -> LaterBroker:
+    """An address where nothing listens, until the test starts the broker."""
+    folder, port = tmp_path / "kafka", free_port()
+    try:
+        return LaterBroker(folder, port, kafka.prepare(folder, port, free_port(), 3))
+    except Absent as why:
+        pytest.skip(f"absent backend: {why}")
+
+
 @pytest.fixture(scope="session")
 def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """host:port of a real Redis."""
