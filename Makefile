@@ -1,11 +1,11 @@
 # The verbs of the project. `make` alone explains them; every verb does its own set-up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format bench docs clean
+.PHONY: help setup demo serve test check format bench load compose-chaos docs clean
 BIN := .venv/bin
 ARGS ?=
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  then: .venv/bin/shortlist --help"
 
 setup:  ## make .venv from the locks (uv if it is there, else pip; TORCH=cpu|cuda)
@@ -33,6 +33,12 @@ format: setup  ## rewrite the code in the house format
 
 bench: setup  ## stage times of the current bundle, fast way beside plain way
 	@$(BIN)/shortlist bench $(ARGS)
+
+load: setup  ## open-loop load on a stack of its own: latency, time by stage, CPU by request
+	@$(BIN)/shortlist load $(ARGS)
+
+compose-chaos: setup  ## kill the parts of the running compose stack while it is used (after docker compose up)
+	@$(BIN)/python -m tests.chaos.compose $(ARGS)
 
 docs: setup  ## regenerate docs/interview.md, the figures and the screenshot
 	@$(BIN)/python -m docs.collect

@@ -2,5 +2,6 @@
 
 In: the environment (`SHORTLIST_*`). Out: opened clients and places.
 May be imported by: monitoring, serving, pipelines. Imports nothing of ours.
-Read: settings, workspace, clock, event_log, clients, spark, logging, reports.
+Read: settings, workspace, clock, event_log, group_commit, kafka_log, spool, clients, redis_store, spark,
+local/, logging, reports, admin_token.
 """

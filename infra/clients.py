@@ -27,6 +27,7 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,12 @@ with warnings.catch_warnings():
 
 PROJECT = "shortlist"
 """Feast's own namespace; where each workspace has its own files, one name does."""
+
+REGISTRY = "registry.db"
+
+OFFLINE = "duckdb" if find_spec("duckdb") else "dask"
+"""DuckDB joins training sets. Who only reads and pushes online rows needs it as little as torch; Feast
+wants the name of an offline store all the same, and its own default is always there."""
 
 WRITE_TIMEOUT_S = 5.0
 """Limit of one call to Redis for who may wait: materialize, pushes. Readers name their own."""
@@ -146,6 +153,7 @@ def open_feast(workspace: Workspace, timeout_s: float = WRITE_TIMEOUT_S) -> Open
 def clear_online(workspace: Workspace) -> None:
     """Forget every online row of this data set; a reader meets unknown users, and no error."""
     if workspace.services is None:
+        workspace.feast.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(workspace.feast / "online.sqlite")) as connection, connection:
             named = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             for (table,) in named.fetchall():
@@ -185,6 +193,10 @@ def _redis_rows(workspace: Workspace) -> dict[str, Any]:
 def _opened(
     kind: type[OpenedStore], workspace: Workspace, project: str, online: dict[str, Any]
 ) -> OpenedStore:
+    # A registry that is there is whole, and opening it writes nothing: a reader may be one that
+    # cannot write here at all.
+    if (workspace.feast / REGISTRY).exists():
+        return kind(config=_config(workspace, project, online))
     # Who finds no registry writes an empty one: behind a lock, so that of two processes the slower
     # cannot wipe out the views that the faster has applied meanwhile.
     with (workspace.feast / "registry.lock").open("w") as lock:
@@ -200,12 +212,12 @@ def _config(workspace: Workspace, project: str, online: dict[str, Any]) -> RepoC
         provider="local",
         repo_path=workspace.feast,
         registry={
-            "path": str(workspace.feast / "registry.db"),
+            "path": str(workspace.feast / REGISTRY),
             "registry_store_type": f"{__name__}.{RenamingRegistryStore.__name__}",
             "cache_ttl_seconds": 0,  # never by age; a change of the file is seen by its time
             "serve_features_while_materializing": True,
         },
-        offline_store={"type": "duckdb"},
+        offline_store={"type": OFFLINE},
         online_store=online,
         materialization={
             "pull_latest_features": True,  # DuckDB picks them; else pandas sorts the whole range

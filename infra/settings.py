@@ -60,6 +60,12 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     """Port the API listens on."""
 
+    admin_port: int = Field(default=8001, ge=1, le=65535)
+    """Port of the admin process, which listens on `host` too."""
+
+    admin_token_file: Path | None = None
+    """File with the admin token; secrets/admin-token below `home` when unset, made when missing."""
+
     clock: Literal["real", "simulated"] = "real"
     """simulated: starts at `clock_start`, and callers move it on with X-Simulated-Now."""
 

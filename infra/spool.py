@@ -1,14 +1,19 @@
 """The spool: accepted events on this machine's disk, until the relay has them in Kafka.
 
-One SQLite file for each API process's host. The API appends; `pipelines/relay.py` takes the oldest,
-delivers, and forgets. Both may have the file open at once, and so may several processes of one host;
-the folder must be on a local disk, because SQLite's WAL is shared memory.
+One SQLite file for each host that runs the API, beside it a small file that says how far the relay
+has come. Each has one kind of writer, so neither waits for the other: the API appends and removes
+what is delivered; the relay (`pipelines/relay.py`) reads and moves its mark. The folder must be on a
+local disk, because SQLite's readers and writers share memory.
 
-The number of bytes that wait is kept in the file, in the transactions that change it, so the limit
-holds across processes and restarts. Space that was forgotten is used again: the file grows to the
-longest backlog it ever had, and no further.
+    api-1.sqlite             ... 4711 4712 4713 4714        numbers only grow
+    api-1.sqlite.delivered                ^ 4712             4713 and 4714 wait
+
+Each row also holds the bytes of all rows up to it, so what waits is a difference of two rows, and
+the limit holds across processes and restarts. Space of removed rows is used again: the file grows
+to about the longest backlog it ever had, and no further.
 """
 
+import os
 import re
 import socket
 import sqlite3
@@ -19,6 +24,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from infra.event_log import Appender, SqliteEventLog, as_json, connect
 from infra.group_commit import GroupCommit
@@ -28,17 +34,19 @@ from infra.workspace import Workspace
 ROW_BYTES = 48
 """What a record takes in the file beyond its topic, key and value; about."""
 
+REMOVED_TOGETHER = 5_000
+"""Delivered rows that one append removes at most, so that none waits for a long clean-up."""
+
 WAL_BYTES = 16 * 1024 * 1024
 """To which the write-ahead log is cut back after a burst."""
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS waiting (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice, so "forget up to" is safe
+CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS records (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
     topic TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
-    bytes INTEGER NOT NULL, stored_at REAL NOT NULL
+    bytes INTEGER NOT NULL, bytes_up_to INTEGER NOT NULL, stored_at REAL NOT NULL
 );
-CREATE TABLE IF NOT EXISTS total (records INTEGER NOT NULL, bytes INTEGER NOT NULL);
-INSERT INTO total SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM total);
 """
 
 
@@ -72,19 +80,103 @@ class _Batch:
     limit: int
 
 
+class SpoolReader:
+    """The relay's side of a spool: what waits, and the mark up to which it is delivered.
+
+    Interview: Two processes share a table: one appends, the other deletes what it has handled. Why not?
+        Because SQLite has one writer at a time and does not queue: who waits sleeps and tries
+        again, so a busy appender starves the other, which then repeats work it could not tick
+        off. Here the reader never writes to the table. It moves a mark in a file of its own, by
+        rename, and the appender removes what lies behind the mark in a transaction it makes anyway.
+        Trade-off: removal lags behind delivery, and the mark must name the file it belongs to:
+        a number from an older file of the same name would skip records.
+        Shown by: tests/infra/test_spool.py::test_a_busy_appender_does_not_hold_up_the_reader
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a spool that is there.
+
+        Raises:
+            sqlite3.Error: it is no spool, or not yet.
+        """
+        self.path = path
+        self._connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw", uri=True, check_same_thread=False
+        )
+        self._lock = threading.Lock()
+        try:
+            ((self._id,),) = self._read("SELECT value FROM about WHERE name = 'id'")
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def take(self, limit: int) -> list[Spooled]:
+        """The oldest records that wait, in the order in which they were appended; they stay."""
+        rows = self._read(
+            "SELECT number, topic, key, value FROM records WHERE number > ?"
+            " ORDER BY number LIMIT ?",
+            self.delivered(),
+            limit,
+        )
+        return [Spooled(*row) for row in rows]
+
+    def forget(self, up_to: int) -> None:
+        """Move the mark: the records up to this number, inclusive, are safe elsewhere.
+
+        Without fsync: a mark that a power cut sets back means that records are sent again.
+        """
+        part = self._mark.with_name(f".{self._mark.name}")
+        part.write_text(f"{self._id} {up_to}\n")
+        os.replace(part, self._mark)
+
+    def delivered(self) -> int:
+        """The mark; 0 where there is none, or where it is another file's."""
+        try:
+            of, number = self._mark.read_text().split()
+            return int(number) if of == self._id else 0
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def backlog(self) -> Backlog:
+        """What waits now."""
+        oldest = self._read(
+            "SELECT number, bytes_up_to - bytes, stored_at FROM records WHERE number > ?"
+            " ORDER BY number LIMIT 1",
+            self.delivered(),
+        )
+        newest = self._read("SELECT number, bytes_up_to FROM records ORDER BY number DESC LIMIT 1")
+        if not oldest:
+            return Backlog(0, 0, 0.0)
+        ((first, before, stored_at),), ((last, up_to),) = oldest, newest
+        return Backlog(last - first + 1, up_to - before, max(time.time() - stored_at, 0.0))
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    @property
+    def _mark(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.delivered")
+
+    def _read(self, query: str, *values: int) -> list[Any]:
+        with self._lock:
+            return self._connection.execute(query, values).fetchall()
+
+
 class Spool:
-    """An appender whose records wait on the disk; see the module.
+    """The API's side: an appender whose records wait on the disk; see the module.
 
     Interview: Kafka is down. What does the API answer to a click?
         202, as always: it never talks to Kafka. It fsyncs the event into a spool on its own disk,
-        and a relay, another process, sends what is there and forgets it after the acknowledgement.
+        and a relay, another process, sends what is there and moves a mark after the acknowledgement.
         So an outage of the broker costs freshness and no event, until the spool is full; then
         events are refused with 429 and Retry-After, which a client can see, and never dropped.
         Trade-off: one more hop (tens of milliseconds) and one more process to watch; a crash of
-        the relay between acknowledgement and forgetting sends a record twice, so readers must
-        know event ids; a lost disk loses what waited on it.
-        See: docs/decisions/0005-the-api-never-talks-to-the-broker.md
+        the relay between acknowledgement and mark sends records twice, so readers must know
+        event ids; a lost disk loses what waited on it.
         Shown by: tests/serving/test_spooled.py::test_what_was_accepted_without_a_broker_is_delivered_later
+        See: docs/decisions/0005-the-api-never-talks-to-the-broker.md
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
@@ -103,8 +195,9 @@ class Spool:
             cursor.execute("BEGIN IMMEDIATE")
             for statement in filter(str.strip, SCHEMA.split(";\n")):
                 cursor.execute(statement)
+            cursor.execute("INSERT OR IGNORE INTO about VALUES ('id', ?)", [uuid4().hex])
             cursor.execute("COMMIT")
-        self._reader, self._read_lock = connect(path), threading.Lock()
+        self._reader = SpoolReader(path)
 
     def append(self, topic: str, records: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Keep the records, all or none; they are on the disk when this returns.
@@ -120,32 +213,14 @@ class Spool:
         """This spool for records that are no promise: it is full for them at `share` of the limit."""
         return _Share(self, int(self.max_bytes * share))
 
-    def take(self, limit: int) -> list[Spooled]:
-        """The oldest records, in the order in which they were appended; they stay."""
-        with self._read_lock:
-            rows = self._reader.execute(
-                "SELECT number, topic, key, value FROM waiting ORDER BY number LIMIT ?", [limit]
-            ).fetchall()
-        return [Spooled(*row) for row in rows]
-
-    def forget(self, up_to: int) -> None:
-        """Remove the records up to this number, inclusive: they are safe elsewhere."""
-        self._group.alone(lambda: self._delete(up_to))
-
     def backlog(self) -> Backlog:
         """What waits now."""
-        with self._read_lock:
-            records, size = self._reader.execute("SELECT records, bytes FROM total").fetchone()
-            oldest = self._reader.execute(
-                "SELECT stored_at FROM waiting ORDER BY number LIMIT 1"
-            ).fetchone()
-        return Backlog(records, size, max(time.time() - oldest[0], 0.0) if oldest else 0.0)
+        return self._reader.backlog()
 
     def close(self) -> None:
         """Close the file; appends under way are finished first."""
         self._group.alone(self._writer.close)
-        with self._read_lock:
-            self._reader.close()
+        self._reader.close()
 
     def _append(
         self, topic: str, records: Sequence[tuple[str, Mapping[str, Any]]], limit: int
@@ -158,7 +233,8 @@ class Spool:
         """One transaction for all that fit; the others hear that the spool is full."""
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-            (waiting,) = self._writer.execute("SELECT bytes FROM total").fetchone()
+            self._remove_delivered()
+            waiting, up_to = self.backlog().bytes, self._bytes_up_to()
             outcomes: list[Exception | None] = []
             for batch in batches:
                 if waiting + batch.bytes > batch.limit:
@@ -166,15 +242,13 @@ class Spool:
                         SpoolFull(f"{waiting} bytes wait, {batch.limit} may: Kafka is away or slow")
                     )
                     continue
-                self._writer.executemany(
-                    "INSERT INTO waiting (topic, key, value, bytes, stored_at)"
-                    " VALUES (?, ?, ?, ?, ?)",
-                    [(*row, time.time()) for row in batch.rows],
-                )
-                self._writer.execute(
-                    "UPDATE total SET records = records + ?, bytes = bytes + ?",
-                    (len(batch.rows), batch.bytes),
-                )
+                for row in batch.rows:
+                    up_to += row[-1]
+                    self._writer.execute(
+                        "INSERT INTO records (topic, key, value, bytes, bytes_up_to, stored_at)"
+                        " VALUES (?, ?, ?, ?, ?, ?)",
+                        (*row, up_to, time.time()),
+                    )
                 waiting += batch.bytes
                 outcomes.append(None)
             self._writer.execute("COMMIT")
@@ -186,21 +260,19 @@ class Spool:
             raise
         return outcomes
 
-    def _delete(self, up_to: int) -> None:
-        self._writer.execute("BEGIN IMMEDIATE")
-        try:
-            records, size = self._writer.execute(
-                "SELECT count(*), coalesce(sum(bytes), 0) FROM waiting WHERE number <= ?", [up_to]
-            ).fetchone()
-            self._writer.execute("DELETE FROM waiting WHERE number <= ?", [up_to])
-            self._writer.execute(
-                "UPDATE total SET records = records - ?, bytes = bytes - ?", (records, size)
-            )
-            self._writer.execute("COMMIT")
-        except BaseException:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
-            raise
+    def _remove_delivered(self) -> None:
+        """All but the newest row, from which the next one counts on."""
+        self._writer.execute(
+            "DELETE FROM records WHERE number <= min(?,"
+            " (SELECT min(number) + ? FROM records), (SELECT max(number) - 1 FROM records))",
+            (self._reader.delivered(), REMOVED_TOGETHER),
+        )
+
+    def _bytes_up_to(self) -> int:
+        newest = self._writer.execute(
+            "SELECT bytes_up_to FROM records ORDER BY number DESC LIMIT 1"
+        ).fetchone()
+        return newest[0] if newest else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,19 @@ def current(root: Path) -> str | None:
     return _read_pointer(root).get("current")
 
 
+def previous(root: Path) -> str | None:
+    """Id of the bundle that `rollback` would point to; None where there is none."""
+    return _read_pointer(root).get("previous")
+
+
+def published(root: Path) -> list[str]:
+    """Ids of all published versions, current or not."""
+    folder = root / "versions"
+    if not folder.exists():
+        return []
+    return sorted(path.name for path in folder.iterdir() if _ID.fullmatch(path.name))
+
+
 def version_path(root: Path, bundle_id: str) -> Path:
     """Folder of one published version.
 
@@ -136,10 +149,7 @@ def _version(root: Path, bundle_id: str) -> Path:
         )
     path = root / "versions" / bundle_id
     if path.is_symlink() or not path.is_dir():
-        known = (
-            sorted(p.name for p in path.parent.glob("[0-9a-f]*")) if path.parent.exists() else []
-        )
-        raise ContractError(f"{path}: no such bundle; published are {known}")
+        raise ContractError(f"{path}: no such bundle; published are {published(root)}")
     return path
 
 

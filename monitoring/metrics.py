@@ -2,7 +2,15 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, values
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    values,
+)
 from prometheus_client import generate_latest as _generate
 
 from infra.spool import Backlog
@@ -20,6 +28,7 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)  # CPU seconds, memory, open files; where there is /proc
         self.recommendations = Counter(
             "shortlist_recommendations", "Slates served.", ["rung", "arm"], registry=registry
         )

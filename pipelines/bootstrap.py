@@ -79,6 +79,10 @@ def fresh_world(
     """A new simulated shop in an empty lake: two worlds in one lake would be no world at all."""
     for stale in (workspace.root, workspace.home / "truth" / workspace.name):
         shutil.rmtree(stale, ignore_errors=True)
+    if workspace.services is not None:
+        from infra.clients import clear_online
+
+        clear_online(workspace)  # rows of the world before lie in no folder of ours
     world = make_world(workspace.home, scale, seed, end)
     return world, ingest(workspace, world.history(), now=end)
 

@@ -21,9 +21,6 @@ from pipelines.loaders.tables import Tables
 from pipelines.parse import moment
 from pipelines.validate import FAULT_COLUMNS, Checked
 
-OFFSETS = "log_offsets.json"
-"""Where the lake remembers how much of the log it holds."""
-
 LOG_BATCH = 50_000
 """Records of the event log copied at a time: memory stays bounded whatever the backlog."""
 
@@ -94,7 +91,7 @@ def ingest_log(workspace: Workspace, log: Log) -> dict[str, Any]:
         offset in one commit.
         Shown by: tests/pipelines/test_ingest.py::test_a_crash_before_the_offset_repeats_but_never_doubles
     """
-    path = workspace.lake / OFFSETS
+    path = workspace.lake / lake.OFFSETS
     offsets: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
     accepted, new, faults = 0, 0, pd.DataFrame(columns=FAULT_COLUMNS)
     for partition in range(log.partitions):
@@ -110,12 +107,6 @@ def ingest_log(workspace: Workspace, log: Log) -> dict[str, Any]:
     read_any = accepted + len(faults) > 0
     file = quarantine.keep(workspace, "log", faults) if read_any else None
     return _result(workspace.lake, accepted, new, faults, file)
-
-
-def log_is_in(folder: Path) -> bool:
-    """Whether a lake holds events of the log, beside those of files."""
-    path = folder / OFFSETS
-    return path.exists() and any(json.loads(path.read_text()).values())
 
 
 def _checked_events(raw: pd.DataFrame, latest: datetime | pd.Series) -> Checked:

@@ -24,6 +24,9 @@ import pyarrow.parquet as pq
 from features.errors import ContractError
 from features.schema import EVENTS, ITEMS, USERS, DatasetInfo
 
+OFFSETS = "log_offsets.json"
+"""In the lake: up to which offset of each partition the log is in it."""
+
 ORDER = [("event_at", "ascending"), ("event_id", "ascending")]
 
 
@@ -137,6 +140,12 @@ def write_text(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}")
     part.write_text(text)
     _publish(part, path)
+
+
+def log_is_in(folder: Path) -> bool:
+    """Whether a lake holds events of the log, beside those of files."""
+    path = folder / OFFSETS
+    return path.exists() and any(json.loads(path.read_text()).values())
 
 
 def _write(path: Path, table: pa.Table) -> None:

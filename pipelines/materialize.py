@@ -25,7 +25,7 @@ from features.schema import TIMESTAMP
 from features.store import OnlineStore, answering
 from infra.clients import open_feast
 from infra.workspace import Workspace
-from pipelines.ingest import log_is_in
+from pipelines.lake import log_is_in
 from pipelines.stream_history import STATES
 
 from features.repo.views import feast_objects  # isort: skip  # imports Feast: after infra.clients

@@ -8,7 +8,8 @@ For every spool file in the workspace's spool folder, over and over:
 
 A crash before 3 sends them again: the log may hold a record twice, and readers know it by its
 event id. Nothing is forgotten that was not acknowledged. Spool files come and go with the API's
-replicas; a file whose replica is gone is drained like any other and stays, empty.
+replicas. A file whose replica is gone is drained like any other and then stays: nothing here can
+tell a replica that is gone from one that is silent.
 """
 
 import fcntl
@@ -38,7 +39,7 @@ from tenacity import (
 from infra.kafka_log import KafkaEventLog
 from infra.logging import configure
 from infra.settings import Settings
-from infra.spool import Spool, Spooled
+from infra.spool import Spooled, SpoolReader
 from infra.workspace import Workspace
 
 BATCH = 1_000
@@ -101,7 +102,7 @@ class Relay:
     ) -> None:
         self._folder, self._open_log, self._metrics, self._stop = folder, open_log, metrics, stop
         self._log: KafkaEventLog | None = None
-        self._spools: dict[Path, tuple[int, Spool]] = {}  # path -> inode, spool
+        self._spools: dict[Path, tuple[int, SpoolReader]] = {}  # path -> inode, spool
         # Full jitter: after an outage the relays of many machines must not come back in step.
         self._retrying = Retrying(
             retry=retry_if_exception_type(OSError),
@@ -143,7 +144,7 @@ class Relay:
         for path, now in found.items():
             if now is not None and path not in self._spools:
                 try:
-                    self._spools[path] = now, Spool(path, max_bytes=0)
+                    self._spools[path] = now, SpoolReader(path)
                 except sqlite3.Error as error:  # being made just now, or no spool: the next sweep
                     self._put_aside(path, str(error))
         self._observe()
@@ -154,7 +155,7 @@ class Relay:
         if path in self._spools:
             self._spools.pop(path)[1].close()
 
-    def _turn(self, path: Path, spool: Spool) -> bool:
+    def _turn(self, path: Path, spool: SpoolReader) -> bool:
         """One batch of one spool; says whether there was one."""
         try:
             return self._retrying(self._move, spool)
@@ -167,7 +168,7 @@ class Relay:
                 return False
             raise
 
-    def _move(self, spool: Spool) -> bool:
+    def _move(self, spool: SpoolReader) -> bool:
         # Step 1. What waits, oldest first.
         records = spool.take(BATCH)
         if not records:
@@ -175,7 +176,7 @@ class Relay:
         # Step 2. Into the log; by topic, since order matters within a topic only.
         for topic in dict.fromkeys(record.topic for record in records):
             self._send(topic, [record for record in records if record.topic == topic])
-        # Step 3. Only now.
+        # Step 3. Only now; the API's next append removes them.
         spool.forget(records[-1].number)
         return True
 

@@ -5,9 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
@@ -22,6 +23,8 @@ from pipelines.steps import console
 READY_SECONDS = 60.0
 STOP_SECONDS = 10.0
 
+DIRECTLY: Mapping[str, Sequence[str]] = MappingProxyType({})
+
 
 @contextmanager
 def local_stack(
@@ -29,12 +32,14 @@ def local_stack(
     workspace: Workspace,
     clock: str,
     experiment: str | None = None,
+    through: Mapping[str, Sequence[str]] = DIRECTLY,
 ) -> Iterator[str]:
     """Both processes up and the API ready; yields its address, and stops both at the end.
 
     Args:
         clock: data = the served clock starts where the data ends; real = this machine's time.
         experiment: name of an A/B test of the full line against popularity.
+        through: "api" or "stream" -> command that starts it, such as taskset -c 0.
 
     Raises:
         ContractError: no bundle to serve, or the port is taken.
@@ -70,9 +75,9 @@ def local_stack(
     ]
     with ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _leave))
-        stack.enter_context(_child(workspace, "stream", ["pipelines.stream"], environment))
+        stack.enter_context(_child(workspace, "stream", ["pipelines.stream"], environment, through))
         child = stack.enter_context(
-            _child(workspace, "api", [*api, "--no-access-log"], environment)
+            _child(workspace, "api", [*api, "--no-access-log"], environment, through)
         )
         _wait_until_ready(address, child, _log(workspace, "api"))
         yield address
@@ -123,14 +128,18 @@ def _log(workspace: Workspace, name: str) -> Path:
 
 @contextmanager
 def _child(
-    workspace: Workspace, name: str, arguments: list[str], environment: Mapping[str, str]
+    workspace: Workspace,
+    name: str,
+    arguments: list[str],
+    environment: Mapping[str, str],
+    through: Mapping[str, Sequence[str]],
 ) -> Iterator[subprocess.Popen[bytes]]:
     """One process in a session of its own, so that Ctrl-C reaches us and we stop it in order."""
     path = _log(workspace, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as out:
         child = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
+            [*through.get(name, ()), sys.executable, "-m", *arguments],
             env={**os.environ, **environment}, stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
     try:

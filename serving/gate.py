@@ -2,10 +2,12 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from monitoring.metrics import Metrics
 from serving.refusals import Refusal, problem
@@ -13,6 +15,12 @@ from serving.refusals import Refusal, problem
 MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_S = 10.0
 """A body that trickles in slower than this holds a connection for nothing."""
+
+CHALLENGE = {"WWW-Authenticate": "Bearer"}
+"""What every 401 must carry."""
+
+Admit = Callable[[Scope], None]
+"""Raises Refusal for a caller who may not come in."""
 
 LAST_KEY = re.compile(rb'"([a-z_]{1,32})"\s*:')
 
@@ -42,12 +50,17 @@ class Gate:
         Shown by: tests/serving/test_gate.py::test_a_foreign_host_name_is_refused_on_loopback
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, host: str) -> None:
-        self.app, self.metrics = app, metrics
+    def __init__(
+        self, app: ASGIApp, *, metrics: Metrics, host: str, admit: Admit = lambda scope: None
+    ) -> None:
+        self.app, self.metrics, self.admit = app, metrics, admit
         self.hosts = LOOPBACK if host in {"localhost", "127.0.0.1", "::1"} else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
+        if scope["type"] == "websocket":  # there are none, and none may come in past the checks
+            await WebSocketClose()(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -64,11 +77,13 @@ class Gate:
         try:
             headers = Headers(scope=scope)
             self._check_host(headers)
+            self.admit(scope)
             if scope["method"] in ("POST", "PUT", "PATCH"):
                 _check_type(headers)
                 receive = _replay(await _body(receive), receive)
         except Refusal as refusal:
-            response: JSONResponse = problem(refusal.status, refusal.field, refusal.message)
+            more = CHALLENGE if refusal.status == 401 else None
+            response: JSONResponse = problem(refusal.status, refusal.field, refusal.message, more)
             await response(scope, receive, answer)
             return
         await self.app(scope, receive, answer)
@@ -92,6 +107,9 @@ def _host_name(host: str) -> str:
 
 
 def _check_type(headers: Headers) -> None:
+    """A post without a body (an action) has no type."""
+    if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        return
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refusal(415, "content-type", "expected application/json")

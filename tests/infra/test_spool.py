@@ -1,8 +1,12 @@
+import json
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +14,7 @@ from hypothesis import strategies as st
 
 from infra.event_log import SqliteEventLog
 from infra.settings import Settings
-from infra.spool import ROW_BYTES, Spool, SpoolFull, open_appender
+from infra.spool import ROW_BYTES, Spool, SpoolFull, SpoolReader, open_appender
 from infra.workspace import Workspace
 
 MIB = 1024 * 1024
@@ -23,41 +27,115 @@ def spool(tmp_path):
     opened.close()
 
 
-def waiting(spool: Spool) -> list[tuple[str, str, str]]:
-    return [(record.topic, record.key, record.value) for record in spool.take(100_000)]
+@pytest.fixture
+def reader(spool):
+    opened = SpoolReader(spool.path)
+    yield opened
+    opened.close()
 
 
-def test_records_wait_in_order_until_they_are_forgotten(spool):
+def waiting(reader: SpoolReader) -> list[tuple[str, str, str]]:
+    return [(record.topic, record.key, record.value) for record in reader.take(100_000)]
+
+
+def drain(path: Path) -> None:
+    """What the relay does, without a log."""
+    with closing(SpoolReader(path)) as reader:
+        while records := reader.take(1000):
+            reader.forget(records[-1].number)
+
+
+def test_records_wait_in_order_until_they_are_forgotten(spool, reader):
     spool.append("events", [("ann", {"n": 1}), ("bob", {"n": 2})])
     spool.append("served", [("ann", {"n": 3})])
-    taken = spool.take(2)
+    taken = reader.take(2)
     assert [(r.topic, r.key, r.value) for r in taken] == [
         ("events", "ann", '{"n":1}'),
         ("events", "bob", '{"n":2}'),
     ]
-    assert spool.take(2) == taken  # looking takes nothing away
-    spool.forget(taken[-1].number)
-    assert waiting(spool) == [("served", "ann", '{"n":3}')]
+    assert reader.take(2) == taken  # looking takes nothing away
+    reader.forget(taken[-1].number)
+    assert waiting(reader) == [("served", "ann", '{"n":3}')]
 
 
-def test_a_number_is_never_used_twice(spool):
-    # Else a relay that comes late with "forget up to 1" would forget a record it never saw.
-    spool.append("events", [("ann", {"n": 1})])
-    (first,) = spool.take(9)
-    spool.forget(first.number)
-    spool.append("events", [("ann", {"n": 2})])
-    spool.forget(first.number)
-    assert waiting(spool) == [("events", "ann", '{"n":2}')]
+def test_a_number_is_never_used_twice(spool, reader):
+    # Else a mark that stands at 3 would swallow a record that it never saw.
+    for n in range(5):
+        spool.append("events", [("ann", {"n": n})])
+        (record,) = reader.take(9)
+        assert (record.number, record.value) == (n + 1, f'{{"n":{n}}}')
+        reader.forget(record.number)
 
 
-def test_the_backlog_says_how_much_waits_and_for_how_long(spool):
+def test_the_mark_of_another_file_of_that_name_means_nothing(spool, reader, tmp_path):
+    spool.append("events", [("ann", {"n": n}) for n in range(5)])
+    reader.forget(5)
+    spool.close()
+    for path in spool.path.parent.glob("api.sqlite*"):
+        if path.suffix != ".delivered":
+            path.unlink()
+    with closing(Spool(spool.path, MIB)) as new, closing(SpoolReader(spool.path)) as its_reader:
+        new.append("events", [("ann", {"n": 9})])
+        assert waiting(its_reader) == [("events", "ann", '{"n":9}')]
+        assert new.backlog().records == 1
+
+
+def test_a_mark_that_is_lost_or_torn_means_that_records_are_sent_again(spool, reader):
+    spool.append("events", [("ann", {"n": 1}), ("ann", {"n": 2})])
+    reader.forget(1)
+    for torn in ("", "x", f"{reader._id} ", f"{reader._id} 1x"):
+        reader._mark.write_text(torn)
+        assert len(waiting(reader)) == 2
+    reader._mark.unlink()
+    assert len(waiting(reader)) == 2
+
+
+def test_a_file_that_is_no_spool_or_not_yet_is_refused_and_not_made(tmp_path):
+    with pytest.raises(sqlite3.OperationalError):
+        SpoolReader(tmp_path / "none.sqlite")
+    assert not (tmp_path / "none.sqlite").exists()
+    (tmp_path / "empty.sqlite").touch()
+    with pytest.raises(sqlite3.OperationalError):
+        SpoolReader(tmp_path / "empty.sqlite")
+
+
+def test_a_busy_appender_does_not_hold_up_the_reader(spool, reader):
+    appended, stop = Counter(), threading.Event()
+
+    def append():
+        while not stop.is_set():
+            spool.append("events", [("ann", {"n": appended["n"]})])
+            appended["n"] += 1
+
+    busy = threading.Thread(target=append)
+    busy.start()
+    seen = []
+    while len(seen) < 200:
+        records = reader.take(100)
+        seen += [json.loads(record.value)["n"] for record in records]
+        if records:
+            reader.forget(records[-1].number)
+    stop.set()
+    busy.join()
+    assert seen == list(range(len(seen)))
+    # What is delivered is removed as appends come: the file holds little more than what waits.
+    spool.append("events", [("ann", {"n": -1})])
+    kept = spool._writer.execute("SELECT count(*) FROM records").fetchone()[0]
+    assert kept <= spool.backlog().records + 1
+
+
+def test_the_backlog_says_how_much_waits_and_for_how_long(spool, reader):
     assert (spool.backlog().records, spool.backlog().bytes, spool.backlog().oldest_s) == (0, 0, 0)
     spool.append("events", [("ann", {"n": 1}), ("käthe", {"n": 1})])
     backlog = spool.backlog()
     assert backlog.records == 2
     assert backlog.bytes == 2 * (len("events") + len('{"n":1}') + ROW_BYTES) + 3 + 6
     assert 0 <= backlog.oldest_s < 60
-    spool.forget(spool.take(9)[-1].number)
+    assert reader.backlog().bytes == backlog.bytes
+    reader.forget(reader.take(9)[0].number)
+    assert spool.backlog().records == 1
+    assert spool.backlog().bytes == len("events") + len('{"n":1}') + ROW_BYTES + 6
+    drain(spool.path)
     assert (spool.backlog().records, spool.backlog().bytes, spool.backlog().oldest_s) == (0, 0, 0)
 
 
@@ -68,7 +146,8 @@ def test_a_full_spool_refuses_and_takes_again_after_it_was_drained(tmp_path):
     with pytest.raises(SpoolFull, match=r"bytes wait, 10000 may: Kafka is away or slow"):
         spool.append("events", [("ann", {"text": "x" * 1000})])
     assert spool.backlog().records == accepted
-    spool.forget(spool.take(2)[-1].number)
+    with closing(SpoolReader(spool.path)) as reader:
+        reader.forget(reader.take(2)[-1].number)
     spool.append("events", [("ann", {"text": "x" * 1000})])
     spool.close()
 
@@ -102,7 +181,7 @@ def test_the_limit_holds_across_processes_and_restarts(tmp_path):
     for opened in (again, beside):
         with pytest.raises(SpoolFull):
             opened.append("events", [("ann", {"text": "x" * 1000})])
-    beside.forget(beside.take(99)[-1].number)
+    drain(again.path)
     again.append("events", [("ann", {"text": "x" * 1000})])
     again.close()
     beside.close()
@@ -137,8 +216,7 @@ def test_of_waiting_appends_those_that_fit_are_kept_and_the_others_hear_it(tmp_p
 def test_a_batch_with_one_bad_value_keeps_nothing(spool):
     with pytest.raises(ValueError, match="JSON compliant"):
         spool.append("events", [("ann", {"n": 1}), ("bob", {"n": float("nan")})])
-    assert waiting(spool) == []
-    assert spool.backlog().bytes == 0
+    assert spool.backlog().records == spool.backlog().bytes == 0
 
 
 def test_a_full_disk_is_a_full_spool(spool):
@@ -148,8 +226,8 @@ def test_a_full_disk_is_a_full_spool(spool):
         spool.append("events", [("ann", {"n": n, "text": "x" * 1000})])
     with pytest.raises(SpoolFull, match="the disk is full"):
         spool.append("events", [("ann", {"text": "x" * 20_000})])
-    assert spool.backlog().records == len(waiting(spool)) == 2
-    spool.forget(spool.take(99)[-1].number)
+    assert spool.backlog().records == 2
+    drain(spool.path)
     spool.append("events", [("ann", {"n": 1})])  # heals without a restart
 
 
@@ -159,7 +237,7 @@ def test_the_file_does_not_grow_when_what_was_forgotten_makes_room(tmp_path):
     def one_round():
         for _ in range(20):
             spool.append("events", [(f"user-{n}", {"text": "x" * 1000}) for n in range(50)])
-        spool.forget(spool.take(10_000)[-1].number)
+        drain(spool.path)
 
     def size():
         return sum(path.stat().st_size for path in tmp_path.iterdir())
@@ -186,7 +264,8 @@ for n in range(1_000_000):
 
 def test_what_was_kept_survives_kill_9_beside_a_reader(tmp_path):
     path = tmp_path / "api.sqlite"
-    reader = Spool(path, 0)
+    Spool(path, 0).close()
+    reader = SpoolReader(path)
     for attempt in range(3):
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(path), str(attempt)],
@@ -218,13 +297,14 @@ def test_what_was_kept_survives_kill_9_beside_a_reader(tmp_path):
 )
 def test_whatever_happens_order_and_sums_are_right(tmp_path_factory, steps):
     spool = Spool(tmp_path_factory.mktemp("spool") / "api.sqlite", 3_000)
+    reader = SpoolReader(spool.path)
     expected: list[str] = []
     for count, step in enumerate(steps):
         if isinstance(step, int):
-            taken = spool.take(step)
+            taken = reader.take(step)
             assert [record.key for record in taken] == expected[:step]
             if taken:
-                spool.forget(taken[-1].number)
+                reader.forget(taken[-1].number)
             expected = expected[step:]
         else:
             keys = [f"{count}-{n}" for n in range(len(step))]
@@ -235,11 +315,14 @@ def test_whatever_happens_order_and_sums_are_right(tmp_path_factory, steps):
                 expected += keys
             except SpoolFull:
                 assert spool.backlog().bytes + sum(step) + len(step) * (ROW_BYTES + 30) > 3_000
-    left = spool._reader.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM waiting").fetchone()
     backlog = spool.backlog()
-    assert [record.key for record in spool.take(999)] == expected
-    assert (backlog.records, backlog.bytes) == left
+    left = reader._read(
+        "SELECT count(*), coalesce(sum(bytes), 0) FROM records WHERE number > ?", reader.delivered()
+    )
+    assert [record.key for record in reader.take(999)] == expected
+    assert [(backlog.records, backlog.bytes)] == left
     assert backlog.bytes <= 3_000
+    reader.close()
     spool.close()
 
 
@@ -267,4 +350,4 @@ def test_another_process_that_holds_the_file_too_long_is_an_error(spool, monkeyp
             spool.append("events", [("ann", {"n": 1})])
         other.execute("ROLLBACK")
     spool.append("events", [("ann", {"n": 2})])
-    assert waiting(spool) == [("events", "ann", '{"n":2}')]
+    assert spool.backlog().records == 1

@@ -7,19 +7,23 @@ import os
 import random
 import signal
 import sqlite3
+import sys
 import threading
 import time
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
+from tenacity import RetryError
 
 import pipelines.stream as stream
 from features.errors import ContractError
 from features.store import OnlineStore
 from features.streaming import fold, parsed, row_of
 from infra.clients import SqliteBacked, open_feast
-from infra.event_log import Record, SqliteEventLog, partition_of
+from infra.event_log import Record, RecordsGone, SqliteEventLog, partition_of
+from infra.local.process import child, free_port
 from infra.workspace import Workspace
 from monitoring.stream_metrics import StreamMetrics
 from pipelines.stream_state import QUARANTINE_ROWS, PartitionState
@@ -262,6 +266,20 @@ def test_a_log_that_is_away_at_the_start_and_later_delays_events_and_loses_none(
     assert_exact(workspace, records)
 
 
+def test_records_that_are_gone_before_they_were_read_stop_the_worker(tmp_path, monkeypatch):
+    workspace, log = Workspace(tmp_path, "small"), ListLog()
+    log.append("events", [click(1)])
+
+    def gone(*_):
+        raise RecordsGone("the oldest is 7")
+
+    monkeypatch.setattr(log, "read", gone)
+    with running(workspace, log) as failed:
+        until(lambda: failed)
+    with pytest.raises(ContractError, match=r"from offset 0 on are gone \(the oldest is 7\)"):
+        raise failed[0]
+
+
 def test_what_the_worker_does_is_counted(tmp_path):
     workspace, log, metrics = Workspace(tmp_path, "small"), ListLog(), StreamMetrics()
     seen_at = (datetime.now(UTC) - timedelta(seconds=3)).isoformat()
@@ -274,6 +292,45 @@ def test_what_the_worker_does_is_counted(tmp_path):
     assert counted(metrics, "shortlist_stream_rows_pushed_total") == 1  # both events, one user
     assert 3 <= counted(metrics, "shortlist_stream_delay_seconds_sum") < 60
     assert counted(metrics, "shortlist_stream_refills_total") == 0
+
+
+def test_a_log_that_cannot_be_opened_is_tried_until_told_to_stop(tmp_path, monkeypatch):
+    workspace, metrics, stop = Workspace(tmp_path, "small"), StreamMetrics(), threading.Event()
+    failures = iter(range(2))
+
+    def away_at_first(*_):
+        if next(failures, None) is not None:
+            raise ConnectionError("no broker")
+        return "the log"
+
+    monkeypatch.setattr(stream, "open_log", away_at_first)
+    assert stream._opened(workspace, PARTITIONS, stop, metrics) == "the log"
+    assert counted(metrics, "shortlist_stream_failures_total", server="log") == 2
+    failures = iter(range(10**9))
+    threading.Timer(0.3, stop.set).start()
+    with pytest.raises(RetryError):
+        stream._opened(workspace, PARTITIONS, stop, metrics)
+
+
+def test_the_worker_as_a_process_shows_its_metrics_and_stops_when_told(tmp_path):
+    port = free_port()
+    settings = {
+        "SHORTLIST_HOME": str(tmp_path), "SHORTLIST_DATASET": "small",
+        "SHORTLIST_METRICS_PORT": str(port), "SHORTLIST_PARTITIONS": str(PARTITIONS),
+    }  # fmt: skip
+    with child([sys.executable, "-m", "pipelines.stream"], tmp_path / "log", settings) as worker:
+        text = until(lambda: scraped(port), seconds=90)
+        assert 'shortlist_stream_failures_total{server="store"} 0.0' in text
+        until(lambda: 'shortlist_stream_lag{partition="1"} 0.0' in scraped(port), seconds=60)
+        worker.terminate()
+        assert worker.wait(60) == 0
+
+
+def scraped(port) -> str:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5.0).text
+    except httpx.HTTPError:
+        return ""
 
 
 def counted(metrics, name, **labels):

@@ -56,6 +56,10 @@ def test_only_json_is_posted(client, kind):
     assert problem(client.post("/length", content=b"{}", headers=headers)) == (415, "content-type")
 
 
+def test_a_post_without_a_body_needs_no_type(client):
+    assert client.post("/length").json() == 0
+
+
 def json_post(client, content):
     return client.post(
         "/length", content=content, headers={"Content-Type": "application/json; charset=utf-8"}

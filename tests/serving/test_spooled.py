@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from infra.kafka_log import KafkaEventLog
-from infra.spool import Spool, file_name
+from infra.spool import SpoolReader, file_name
 from serving.events import RETRY_AFTER_S
 from tests.serving.conftest import Shop, running, runtime, until
 from tests.serving.processes import environment, served
@@ -45,9 +45,9 @@ def relaying(shop: Shop, mode: dict[str, str]):
         child.wait()
 
 
-def spool_of(folder: Path) -> Spool:
+def spool_of(folder: Path) -> SpoolReader:
     """This machine's spool, as the relay sees it."""
-    return Spool(folder / "spool" / f"{file_name(socket.gethostname())}.sqlite", 0)
+    return SpoolReader(folder / "spool" / f"{file_name(socket.gethostname())}.sqlite")
 
 
 def click(name: str) -> dict[str, str]:
