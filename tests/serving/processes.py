@@ -52,7 +52,8 @@ def served(
     child = subprocess.Popen([sys.executable, "-m", *command], env=environment(shop, **more))
     address = f"http://127.0.0.1:{port}"
     try:
-        until(lambda: answers(f"{address}/{'readyz' if ready else 'healthz'}", child))
+        # Eight seconds of one core's time, nearly all imports; a busy machine gives it a tenth.
+        until(lambda: answers(f"{address}/{'readyz' if ready else 'healthz'}", child), 150.0)
         yield address, child
     finally:
         child.kill()
