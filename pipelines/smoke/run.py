@@ -107,7 +107,7 @@ def run(stack: Stack, checks: Sequence[Check] = CHECKS) -> list[Result]:
         of a user who did not exist, and whether that user's next list differs.
         Trade-off: it writes real events of an invented user, so it is run by hand and after a
         deployment, and not every second.
-        Shown by: tests/pipelines/smoke/test_smoke.py::test_without_the_worker_the_click_never_arrives
+        Shown by: tests/pipelines/smoke/test_smoke.py::test_without_the_worker_no_click_arrives
     """
     results = []
     for check in checks:

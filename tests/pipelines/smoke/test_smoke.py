@@ -61,7 +61,7 @@ def verdicts(results: dict[str, run.Result], ok: bool | None) -> set[str]:
     return {name for name, result in results.items() if result.ok is ok}
 
 
-def test_without_the_worker_the_click_never_arrives(address, monkeypatch):
+def test_without_the_worker_no_click_arrives(address, monkeypatch):
     monkeypatch.setattr(shop, "FEATURE_SECONDS", 2.0)
     monkeypatch.setattr(shop, "LIST_SECONDS", 2.0)
     results = tried(address)
