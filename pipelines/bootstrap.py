@@ -13,7 +13,7 @@ from typing import Any
 from features.errors import ContractError
 from infra.workspace import Workspace
 from models.versions import current
-from pipelines.days import known_day, split_of
+from pipelines.days import known_day, serve_from, split_of
 from pipelines.ingest import ingest
 from pipelines.lake import read_info
 from pipelines.lock import only_one
@@ -127,6 +127,6 @@ def _half_made(workspace: Workspace, scale: str, seed: int, now: datetime) -> Wo
 
 def _seed_states(workspace: Workspace) -> int:
     """Fold the past once, so that the stream worker knows each user from the first event on."""
-    end = split_of(workspace).end
-    write_stream_history(workspace, end, read_info(workspace.lake).positive_types)
-    return seed_states(workspace, end)
+    after = serve_from(split_of(workspace))  # all of it: the last slate may follow the last click
+    write_stream_history(workspace, after, read_info(workspace.lake).positive_types)
+    return seed_states(workspace, after)

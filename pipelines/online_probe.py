@@ -1,6 +1,5 @@
 """Are the batch rows still in the online store? A sample, read as serving reads it."""
 
-import sqlite3
 from datetime import datetime
 
 import pyarrow as pa
@@ -28,7 +27,7 @@ def batch_rows_gone(workspace: Workspace, now: datetime) -> bool:
         now: UTC.
 
     Raises:
-        Exception: what the online store's client raises when it does not answer: then nobody knows.
+        FeaturesUnavailable: the online store does not answer: then nobody knows.
 
     Interview: Redis came back empty. Who notices?
         Not the API: a missing row is a default, and it answers. So somebody asks for rows that
@@ -36,18 +35,19 @@ def batch_rows_gone(workspace: Workspace, now: datetime) -> bool:
         online store is a view that can be made anew, never the only copy.
         Trade-off: a sample sees a store that was emptied and not one that lost a few rows; those
         wait for the next day's materialize.
-        Shown by: tests/pipelines/test_online_probe.py::test_an_emptied_store_is_noticed_and_filled_again
+        Shown by: tests/pipelines/test_monitor.py::test_an_emptied_store_is_filled_again
     """
     expected = _users_with_a_row(workspace, now)
     if not expected:
         return False
     try:
         online = OnlineStore(open_feast(workspace))
-        missing = sum(VIEW in online.read_user(user, (), now).missing for user in expected)
     except FeaturesUnavailable:  # no views: nothing was ever written
         return True
-    except sqlite3.OperationalError as error:  # the embedded store's file was removed
-        if "no such table" in str(error):
+    try:
+        missing = sum(VIEW in online.read_user(user, (), now).missing for user in expected)
+    except FeaturesUnavailable as error:
+        if "no such table" in str(error.__cause__):  # the embedded store's file was removed
             return True
         raise
     return missing > len(expected) / 2

@@ -13,8 +13,6 @@ FOLLOW_SECONDS = 60.0
 VISIT_SECONDS = 60.0
 ALIVE = "shortlist_recommendations_total"
 ARRIVED = "shortlist_stream_rows_pushed_total"
-API_JOB = "api"
-"""Prometheus' name for the API's targets in compose."""
 
 
 def champion(stack: Stack) -> str:
@@ -113,15 +111,8 @@ def _need_prometheus(stack: Stack) -> None:
 
 
 def _prometheus_is_ours(stack: Stack) -> bool:
-    """It was named, compose brings it along, or what answers at the usual place scrapes an API."""
-    if stack.given.prometheus or stack.is_behind_a_proxy:
-        return True
-    if stack.mode == "embedded":
-        return False
-    try:
-        return any(target["labels"].get("job") == API_JOB for target in _targets(stack))
-    except (httpx.HTTPError, Failed, ValueError, KeyError):
-        return False
+    """It was named, or compose brings it along; another one's at the usual place says nothing."""
+    return stack.given.prometheus is not None or stack.is_behind_a_proxy
 
 
 def _targets(stack: Stack) -> list[dict[str, Any]]:

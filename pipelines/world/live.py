@@ -149,7 +149,7 @@ def live(
         url: where the API listens, without a path.
         rate: slates per second.
         seed: of who comes, and of every reaction given the list shown.
-        stop: ends it within a second or two; visits under way are finished.
+        stop: ends it; requests under way are finished, who waits for a turn is sent away.
         seconds: end after this long, counted from the API's first readiness; None = never.
 
     Returns:
@@ -175,7 +175,9 @@ def live(
         if _wait_until_ready(url, stop):
             teller.start()
             if seconds is not None:
-                threading.Timer(seconds, stop.set).start()
+                ending = threading.Timer(seconds, stop.set)
+                ending.daemon = True  # a signal may end us before
+                ending.start()
             street.run(arrivals(world, rate, seed), stop)
     finally:
         ended.set()
@@ -198,7 +200,8 @@ class _Street:
     def run(self, coming: Iterator[Arrival], stop: threading.Event) -> None:
         """Until `stop` is set."""
         due = time.monotonic()
-        with ThreadPoolExecutor(WORKERS) as pool:
+        pool = ThreadPoolExecutor(WORKERS)
+        try:
             for number, arrival in enumerate(coming):
                 due += arrival.after_s
                 if stop.wait(max(due - time.monotonic(), 0)):
@@ -209,6 +212,8 @@ class _Street:
                 if self.tally.failures_in_a_row >= AWAY_AFTER:
                     self._stay_away(stop)
                     due = time.monotonic()  # who would have come meanwhile, did not
+        finally:  # in order of arrival, so nobody who goes on waits for somebody who was sent away
+            pool.shutdown(cancel_futures=True)
 
     def _come(self, pool: ThreadPoolExecutor, number: int, arrival: Arrival) -> None:
         if not self._room.acquire(blocking=False):

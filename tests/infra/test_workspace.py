@@ -37,3 +37,10 @@ def test_a_wrong_setting_is_named(monkeypatch):
     monkeypatch.setenv("SHORTLIST_PORT", "99999")
     with pytest.raises(ValidationError, match="port"):
         Settings()
+
+
+def test_a_child_process_reads_the_same_settings(monkeypatch, tmp_path):
+    mine = Settings(home=tmp_path, dataset="shop", mode="services", metrics_port=9103, spool_mb=7)
+    for name, value in mine.environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == mine

@@ -21,6 +21,19 @@ def test_cuts_at_the_midnights_nearest_to_the_quantiles() -> None:
     assert split.end == start + timedelta(hours=2399, microseconds=1)
 
 
+def test_where_one_day_holds_most_of_the_data_the_cut_lies_inside_of_it() -> None:
+    # Twenty quiet days, then a morning with nine tenths of all positives: midnight would leave
+    # them all to the test, or, in the afternoon, a test that begins after the data ends.
+    quiet = START_US + np.arange(100) * DAY_US // 5
+    for hour in (6, 15):
+        busy = START_US + 20 * DAY_US + hour * DAY_US // 24 + np.arange(900) * 1_000_000
+        event_at = np.concatenate([quiet, busy])
+        split = time_split(event_at)
+        test_from_us = split.test_from.timestamp() * 1e6
+        assert (event_at >= test_from_us).mean() == pytest.approx(0.2, abs=0.01)
+        assert split.ranker_from < split.test_from < split.end
+
+
 def test_short_data_is_cut_inside_a_day() -> None:
     split = time_split(START_US + np.arange(100) * 60_000_000)
     assert split.test_from == datetime(2026, 3, 1, 1, 20, tzinfo=UTC)

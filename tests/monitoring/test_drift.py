@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from features.definitions import FEATURE_NAMES, FEATURES
-from monitoring.drift import MOMENTARY, drift_report, served_frame
+from monitoring.drift import MOMENTARY, REPORTS_KEPT, drift_report, served_frame
 from monitoring.policy import decide
 
 K = 10
@@ -138,3 +138,22 @@ def test_served_rows_are_read_within_the_time_asked_for(open_log):
 def test_an_empty_log_gives_an_empty_frame(open_log):
     frame = served_frame(open_log(partitions=2))
     assert frame.shape == (0, len(FEATURE_NAMES) + 1)
+
+
+def test_a_long_log_is_read_from_near_its_end(open_log):
+    log = open_log(partitions=1)
+    log.append("served", [("u", slate("2026-03-01T00:00:00+00:00", rows=n)) for n in (7, 5, 3)])
+    assert len(served_frame(log, newest=2)) == 5 + 3
+    assert len(served_frame(log, newest=99)) == 7 + 5 + 3
+
+
+def test_old_reports_go_and_numbers_are_not_used_twice(tmp_path):
+    for number in range(1, REPORTS_KEPT + 3):
+        (tmp_path / f"drift-{number:04d}.html").touch()
+        (tmp_path / f"drift-{number:04d}.json").touch()
+    last = drift_report(population(20, 1), population(20, 2), tmp_path)["report"]
+    assert last == f"drift-{REPORTS_KEPT + 3:04d}.html"
+    kept = sorted(path.stem for path in tmp_path.glob("*.html"))
+    assert len(kept) == REPORTS_KEPT
+    assert kept[-1] == f"drift-{REPORTS_KEPT + 3:04d}"
+    assert kept == sorted(path.stem for path in tmp_path.glob("*.json"))

@@ -1,6 +1,8 @@
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from monitoring.policy import Decision, Thresholds, decide
+from monitoring.policy import Decision, Thresholds, decide, held
 
 LIMITS = Thresholds(
     rows_min=100, share_max=0.25, score_max=0.4, null_share_max=0.05, outside_share_max=0.02
@@ -75,3 +77,23 @@ def test_a_long_list_is_cut_and_counted():
         f"c{n}": {"drifted": True, "method": "wasserstein", "score": 1.0} for n in range(9)
     }
     assert decide(drift, LIMITS).because.endswith("c0, c1, c2, c3, c4, c5 and 3 more")
+
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def test_a_recent_training_holds_the_next_one_back():
+    decision = Decision(True, "76% of the input columns drifted")
+    waiting = held(decision, NOON - timedelta(minutes=25), NOON, HOUR)
+    assert waiting == Decision(
+        False,
+        "76% of the input columns drifted; but the last training ended 25 minutes ago (pause 60)",
+    )
+    assert held(decision, NOON - HOUR, NOON, HOUR) == decision
+    assert held(decision, None, NOON, HOUR) == decision
+
+
+def test_a_decision_not_to_train_is_not_touched_by_the_pause():
+    for decision in (Decision(False, "quiet"), Decision(False, "broken", blocked=True)):
+        assert held(decision, NOON, NOON, HOUR) == decision

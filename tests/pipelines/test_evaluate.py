@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from models.staging import write
 from pipelines.asked import users_asked
 from pipelines.evaluate import champion_at, evaluate
 from pipelines.past import read_past
+from pipelines.promote import publish_popular
 
 MODELS = ["random", "popular", "recent_popular", "own_history", "item_knn", "two_tower", "full"]
 
@@ -125,6 +127,15 @@ def test_a_champion_knows_no_more_than_the_challenger(shop, tmp_path) -> None:
     assert judged.catalogue.item_ids.tolist() == staged.catalogue.item_ids.tolist()
     names = np.array(("b", "c0", "c1"))[judged.catalogue.category]
     assert names.tolist() == np.array(("c0", "c1"))[staged.catalogue.category].tolist()
+
+
+def test_a_champion_that_learned_nothing_is_no_opponent(shop, tmp_path) -> None:
+    workspace = replace(shop.workspace, home=tmp_path)
+    shutil.copytree(shop.workspace.root, workspace.root)
+    point_to(workspace.bundles, publish_popular(workspace))
+    result = evaluate(workspace, shop.split, seed=1)
+    assert result["champion"] is None
+    assert list(result["models"]) == MODELS  # its popular list is there already, as a baseline
 
 
 @pytest.mark.data

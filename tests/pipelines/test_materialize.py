@@ -16,6 +16,7 @@ from features.request import microseconds
 from features.store import OnlineStore, stream_frame
 from infra.clients import open_feast
 from infra.workspace import Workspace
+from pipelines.lake import OFFSETS
 from pipelines.materialize import SEED, materialize
 from tests.features.small_lake import DAY
 from tests.features.workspaces import CATEGORIES, NOW, built_workspace
@@ -73,6 +74,19 @@ def test_states_that_reach_past_now_are_not_seeded(tmp_path):
         late = {user for (user,) in seeds.execute("SELECT user_id FROM states")}
     assert early < late
     assert report["seeded"] == len(late) == 7
+
+
+def test_once_the_lake_holds_the_log_the_seed_stays(tmp_path):
+    """The worker folds the log itself: a seed that had it already would count it twice."""
+    workspace = built_workspace(tmp_path)
+    with closing(sqlite3.connect(workspace.state / SEED)) as seeds:
+        before = seeds.execute("SELECT * FROM states ORDER BY user_id").fetchall()
+    (workspace.lake / OFFSETS).write_text('{"0": 0, "1": 17}')
+    assert materialize(workspace, NOW + timedelta(days=3))["seeded"] == 0
+    with closing(sqlite3.connect(workspace.state / SEED)) as seeds:
+        assert seeds.execute("SELECT * FROM states ORDER BY user_id").fetchall() == before
+    (workspace.lake / OFFSETS).write_text('{"0": 0, "1": 0}')  # looked, and found nothing
+    assert materialize(workspace, NOW + timedelta(days=3))["seeded"] == 7
 
 
 def test_rows_are_counted_as_entities(tmp_path):

@@ -1,14 +1,17 @@
 import json
 import shutil
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
 
 from features.definitions import FEATURE_NAMES
 from features.errors import ContractError
+from features.point_in_time import item_matrix
 from features.request import Context, UserRow, user_state
 from features.schema import DatasetInfo
+from infra.clients import open_feast
 from infra.workspace import Workspace
 from models.bundle import current, load, publish, version_path
 from models.funnel import recommend
@@ -87,6 +90,22 @@ def test_who_was_not_compared_with_the_champion_does_not_pass(workspace: Workspa
     )
 
 
+def test_what_was_never_trained_is_replaced_without_a_comparison(workspace: Workspace) -> None:
+    untrained = replace(
+        tiny_parts(n_items=8, n_users=5), ranker=None, tower=None, item_vectors=None
+    )
+    write(workspace.training / "to-publish", untrained)
+    popular = publish(workspace.training / "to-publish", workspace.bundles)
+    assert promote(workspace, popular)["verdict"] == "promoted: the first bundle"
+    challenger = published(workspace, 2, None, [0.0] * 30, [0.9] * 30)  # judged beside no champion
+    told = promote(workspace, challenger)
+    assert told["verdict"] == (f"promoted: {popular} is a popular list, nothing in it was trained")
+    assert told["difference"] is None
+    assert current(workspace.bundles) == challenger
+    # The way back is judged as any other: nothing was ever compared with the trained one.
+    assert not promote(workspace, popular)["promoted"]
+
+
 def test_force_does_not_promote_a_damaged_bundle(workspace: Workspace) -> None:
     bundle_id = published(workspace, 1, None, [0.1] * 30, None)
     with (version_path(workspace.bundles, bundle_id) / "ranker.txt").open("ab") as file:
@@ -139,6 +158,19 @@ def test_published_are_the_judged_weights_over_the_newest_data(shop) -> None:
     rows = reference[list(FEATURE_NAMES)].to_numpy(dtype="float32")
     assert bundle.ranker.score(rows).tolist() == pytest.approx(reference["score"].tolist())
     assert publish_bundle(workspace) == bundle_id  # the same data, the same bundle
+
+
+def test_in_a_running_shop_nothing_is_published_that_is_not_known_yet(shop) -> None:
+    """The data ends in the middle of a day, and that is now."""
+    evaluate(shop.workspace, shop.split, seed=1)
+    now = shop.split.end + timedelta(seconds=1)
+    bundle = load(version_path(shop.workspace.bundles, publish_bundle(shop.workspace, now)))
+    assert bundle.manifest["as_of"] == now.isoformat()
+    store = open_feast(shop.workspace)
+    known = item_matrix(store, bundle.catalogue.item_ids.tolist(), [now])[now]
+    tonight = fresh_at(shop.split.end)
+    later = item_matrix(store, bundle.catalogue.item_ids.tolist(), [tonight])[tonight]
+    assert bundle.catalogue.daily.tolist() == known.tolist() != later.tolist()
 
 
 def test_without_features_of_the_last_day_nothing_is_published(shop, tmp_path) -> None:
