@@ -164,12 +164,15 @@ def smoke(
     """
     from infra.reports import report
     from pipelines.cli import _workspace
+    from pipelines.local.places import address_of
+    from pipelines.local.status import as_running
     from pipelines.smoke.run import run, show
     from pipelines.smoke.stack import Given, Stack
 
     settings, workspace = _workspace("world")
-    address = url or f"http://{settings.host}:{settings.port}"
-    stack = Stack(Given(address.rstrip("/"), mlflow, prometheus, stream, wait, users), settings)
+    settings = as_running(settings, url)
+    address = (url or address_of(settings)).rstrip("/")
+    stack = Stack(Given(address, mlflow, prometheus, stream, wait, users), settings)
     with report(workspace.reports, "smoke", []) as metrics:
         results = run(stack)
         metrics.update({result.name: result.told() for result in results})

@@ -15,11 +15,13 @@ from typing import Any
 from features.errors import ContractError
 from features.store import OnlineStore
 from features.streaming import Row, State, fold, parsed, row_of
-from infra.event_log import EventLog, partition_of
+from infra.event_log import EventLog, Record, RecordsGone, partition_of
 from infra.workspace import Workspace
 from pipelines.stream import BATCH, TOPIC, open_online, open_seeds
 from pipelines.stream_push import Seeds
 from pipelines.stream_state import PartitionState
+
+WHOLE_LOG = "a recount needs the whole log, from offset 0 on; keep it longer"
 
 FLOAT_SLACK = 1e-9
 USERS_PER_READ = 500
@@ -107,15 +109,20 @@ class _Count:
 
     def read_on(self) -> None:
         """Fold up to the log's present end."""
-        while records := self._events.read(TOPIC, self._worker.partition, self._offset, BATCH):
-            if records[0].offset > self._offset and not self._offset:
-                raise ContractError(
-                    f"partition {self._worker.partition} begins at offset {records[0].offset}, "
-                    "expected 0: a recount needs the whole log; keep it longer"
-                )
+        while records := self._read():
             for record in records:
                 self._fold(record.value, record.key)
             self._offset = records[-1].offset + 1
+
+    def _read(self) -> list[Record]:
+        partition = self._worker.partition
+        try:
+            records = self._events.read(TOPIC, partition, self._offset, BATCH)
+        except RecordsGone as error:
+            raise ContractError(f"partition {partition}: {error}; {WHOLE_LOG}") from error
+        if records and not self._offset and (begins := records[0].offset):
+            raise ContractError(f"partition {partition} begins at offset {begins}; {WHOLE_LOG}")
+        return records
 
     def _fold(self, value: Any, user_id: str) -> None:
         try:

@@ -38,7 +38,7 @@ from features.schema import POSITIVE_TYPES
 from features.store import OnlineStore
 from features.streaming import State, fold, parsed
 from infra.clients import open_feast
-from infra.event_log import EventLog, Record, open_log
+from infra.event_log import EventLog, Record, RecordsGone, open_log
 from infra.settings import Settings
 from infra.workspace import Workspace
 from monitoring.stream_metrics import StreamMetrics
@@ -80,7 +80,8 @@ def run(
         metrics: what it counts; for nobody if None.
 
     Raises:
-        ContractError: the state does not fit the log, or another worker owns a partition.
+        ContractError: the state does not fit the log, records are gone from the log before they
+            were read, or another worker owns a partition.
     """
     metrics = metrics or StreamMetrics()
     with ExitStack() as stack:
@@ -129,6 +130,9 @@ class _Reader:
         """Read, fold and commit one batch; how many records it had, and whose state changed.
 
         Nothing is read before the offsets were once seen to fit the log.
+
+        Raises:
+            ContractError: records that were never read are gone, or another worker is at work.
         """
         if not self._is_checked or not self._pause.is_over:
             return 0, ()
@@ -138,6 +142,11 @@ class _Reader:
         except OSError as error:
             self._pause.begin(error)
             return 0, ()
+        except RecordsGone as error:  # no pause brings them back
+            raise ContractError(
+                f"partition {state.partition}: records from offset {offset} on are gone ({error}): "
+                "events were lost; keep the log longer, delete the state folder and start again"
+            ) from error
         self._pause.end()
         if not records:
             return 0, ()

@@ -7,7 +7,8 @@ the test is skipped and says which one was absent, and why.
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,7 +18,7 @@ from infra.event_log import EventLog, SqliteEventLog
 from infra.kafka_log import KafkaEventLog
 from infra.local import kafka, mlflow, redis
 from infra.local.kafka import Absent
-from infra.local.process import free_port, wait_for_port
+from infra.local.process import child, free_port, wait_for_port
 from infra.workspace import Services, Workspace
 
 OpenLog = Callable[..., EventLog]
@@ -33,6 +34,36 @@ def kafka_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip(f"absent backend: {why}")
 
 
+@dataclass(frozen=True)
+class LaterBroker:
+    """A broker that is not there yet, may be started, and started again with what it had."""
+
+    folder: Path
+    port: int
+    command: list[str]
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @contextmanager
+    def running(self) -> Iterator[subprocess.Popen[bytes]]:
+        log = self.folder / "kafka.log"
+        with child(self.command, log) as process:
+            wait_for_port("127.0.0.1", self.port, process, log, kafka.START_SECONDS)
+            yield process
+
+
+@pytest.fixture
+def later_broker(tmp_path: Path) -> LaterBroker:
+    """An address where nothing listens, until the test starts the broker."""
+    folder, port = tmp_path / "kafka", free_port()
+    try:
+        return LaterBroker(folder, port, kafka.prepare(folder, port, free_port(), 3))
+    except Absent as why:
+        pytest.skip(f"absent backend: {why}")
+
+
 @pytest.fixture(scope="session")
 def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """host:port of a real Redis."""
@@ -41,13 +72,6 @@ def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield address
     except Absent as why:
         pytest.skip(f"absent backend: {why}")
-
-
-@pytest.fixture(scope="session")
-def mlflow_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """http://host:port of a real MLflow server; its first start takes a quarter of a minute."""
-    with mlflow.server(tmp_path_factory.mktemp("mlflow")) as address:
-        yield address
 
 
 @pytest.fixture(params=["sqlite", "kafka"])
@@ -115,3 +139,10 @@ def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def mlflow_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """http://host:port of a real MLflow server; its first start takes a quarter of a minute."""
+    with mlflow.server(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address

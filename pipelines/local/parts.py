@@ -1,10 +1,11 @@
 """The processes of the stack, what each needs before it starts, and how it is asked.
 
-    kafka, redis ──► bootstrap ──► stream
-    mlflow ────────────┴─────────► monitor
-    api, relay (need nobody)       users (need the api)
+    kafka, redis, bootstrap, api
+                      └──► relay, stream, monitor, mlflow      api ──► users
 
-Started in the order of the list, each as soon as what it needs is well; stopped in the opposite one.
+Few of them need another to start: every one waits for servers that are away. What comes later comes
+later because two cores cannot start everything at once, and the first answer waits for bootstrap
+alone. Stopped in the opposite order.
 """
 
 import sys
@@ -54,39 +55,37 @@ def parts_of(settings: Settings, scale: str, seed: int, rate: float) -> list[Par
     Raises:
         Absent: Kafka or Redis cannot run on this machine.
     """
+    from infra.local import mlflow, redis
+
     port = {name: listener.port for name, listener in listeners(settings).items()}
     asks = asks_of(settings)
 
     def part(program: Program, after: tuple[str, ...] = (), limit_s: float = START_S) -> Part:
         return Part(program, after, asks.get(program.name), port.get(program.name), limit_s)
 
+    folder = folder_of(settings)
     dials = ("--scale", scale, "--seed", str(seed))
+    bootstrap = Program("bootstrap", _shortlist("bootstrap", *dials), once=True)
+    tracker = Program("mlflow", mlflow.command(folder / "mlflow", "127.0.0.1", port["mlflow"]))
     visits = ("--url", address_of(settings), "--rate", str(rate))
     users = Program("users", _shortlist("users", *visits))
     return [
-        *(part(server) for server in _servers(folder_of(settings), port, settings.partitions)),
-        part(
-            Program("bootstrap", _shortlist("bootstrap", *dials), once=True),
-            after=("kafka", "redis"),
-            limit_s=BOOTSTRAP_S,
-        ),
+        part(Program("kafka", _kafka(folder, port, settings.partitions), stop_s=30)),
+        part(Program("redis", redis.command(folder / "redis", port["redis"]))),
+        part(bootstrap, limit_s=BOOTSTRAP_S),
         part(Program("api", _api(settings)), limit_s=BOOTSTRAP_S),
-        part(_worker("relay", port["relay"])),
-        part(_worker("stream", port["stream"]), after=("bootstrap",)),
-        part(_worker("monitor", port["monitor"]), after=("bootstrap", "mlflow")),
+        part(_worker("monitor", port["monitor"]), after=("bootstrap",)),
+        part(_worker("stream", port["stream"]), after=("bootstrap", "kafka", "redis")),
+        part(_worker("relay", port["relay"]), after=("bootstrap", "kafka")),
+        part(tracker, after=("bootstrap",)),
         *([part(users, after=("api",))] if rate else []),
     ]
 
 
-def _servers(folder: Path, port: Mapping[str, int], partitions: int) -> list[Program]:
-    from infra.local import kafka, mlflow, redis
+def _kafka(folder: Path, port: Mapping[str, int], partitions: int) -> Sequence[str]:
+    from infra.local import kafka
 
-    broker = kafka.prepare(folder / "kafka", port["kafka"], port["controller"], partitions)
-    return [
-        Program("kafka", broker, stop_s=30),
-        Program("redis", redis.command(folder / "redis", port["redis"])),
-        Program("mlflow", mlflow.command(folder / "mlflow", "127.0.0.1", port["mlflow"])),
-    ]
+    return kafka.prepare(folder / "kafka", port["kafka"], port["controller"], partitions)
 
 
 def _worker(name: str, port: int) -> Program:

@@ -12,7 +12,7 @@ from features.errors import ContractError
 from infra.local.supervised import Group, Seen
 from infra.settings import Settings
 from pipelines.local.health import Ask, Unwell, asks_of
-from pipelines.local.places import as_started, folder_of, listeners
+from pipelines.local.places import address_of, as_started, folder_of, listeners
 
 MIB = 2**20
 
@@ -74,6 +74,18 @@ def _memory_mib(pid: int) -> float | None:
         return sum(member.memory_info().rss for member in family) / MIB
     except psutil.Error:
         return None
+
+
+def as_running(settings: Settings, url: str | None) -> Settings:
+    """The settings of the local services, if they run and `url` leads to them; else the given ones.
+
+    Args:
+        settings: as the environment has them.
+        url: of an API; None = whichever there is.
+    """
+    started = as_started(settings)
+    is_theirs = url is None or url.rstrip("/") == address_of(started)
+    return started if is_theirs and Group(folder_of(settings)).running() else settings
 
 
 def down(settings: Settings) -> tuple[bool, list[str]]:

@@ -32,7 +32,7 @@ from pipelines.local.places import (
 )
 from pipelines.steps import console
 
-LOOK_EVERY_S = 0.25
+LOOK_EVERY_S = 0.5
 MAX_STARTS = 3
 """Who was started so often and never was well is broken; starting it once more will not mend it."""
 

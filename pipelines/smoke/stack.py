@@ -48,7 +48,6 @@ class Visit:
     user_id: str
     before: list[str]
     clicked: list[str]
-    category: str
 
 
 class Stack:

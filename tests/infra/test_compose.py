@@ -83,6 +83,13 @@ def test_only_named_volumes_and_tmpfs_can_be_written(stack):
         for mount in it.get("volumes", []):
             assert mount["type"] == "volume", name
             assert mount["source"] in stack["volumes"], name
+        for mount in it.get("tmpfs", []):
+            # Over a folder that is there a tmpfs takes that folder's mode, at the latest when the
+            # container starts again: what is to be written needs its owner named.
+            place, _, options = mount.partition(":")
+            assert "mode=1777" in options if place == "/tmp" else "mode=" not in options, name
+            assert "size=" in options, f"{name}: {place} could eat all memory"
+    assert any("config:uid=10001,gid=10001" in it for it in stack["services"]["kafka"]["tmpfs"])
 
 
 def test_every_long_running_service_says_whether_it_is_well(services):

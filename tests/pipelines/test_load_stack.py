@@ -182,6 +182,15 @@ def test_a_copied_database_has_what_was_not_yet_checkpointed(tmp_path):
     assert copied == replace(workspace, home=tmp_path / "copy")
 
 
+def test_kafka_and_redis_are_not_loaded_behind_ones_back(tmp_path):
+    settings = settings_of(tmp_path).model_copy(update={"mode": "services"})
+    with (
+        pytest.raises(ContractError, match="name the API with --url"),
+        own_stack(settings, Workspace.of(settings)),
+    ):
+        pass
+
+
 def test_without_a_bundle_the_remedy_is_named(tmp_path):
     settings = settings_of(tmp_path)
     assert versions.current(Workspace.of(settings).bundles) is None

@@ -22,7 +22,7 @@ from features.errors import ContractError
 from features.store import OnlineStore
 from features.streaming import fold, parsed, row_of
 from infra.clients import SqliteBacked, open_feast
-from infra.event_log import Record, SqliteEventLog, partition_of
+from infra.event_log import Record, RecordsGone, SqliteEventLog, partition_of
 from infra.local.process import child, free_port
 from infra.workspace import Workspace
 from monitoring.stream_metrics import StreamMetrics
@@ -264,6 +264,20 @@ def test_a_log_that_is_away_at_the_start_and_later_delays_events_and_loses_none(
         until(lambda: sum(offsets(workspace)) == 9 and not left_to_push(workspace))
     assert not failed
     assert_exact(workspace, records)
+
+
+def test_records_that_are_gone_before_they_were_read_stop_the_worker(tmp_path, monkeypatch):
+    workspace, log = Workspace(tmp_path, "small"), ListLog()
+    log.append("events", [click(1)])
+
+    def gone(*_):
+        raise RecordsGone("the oldest is 7")
+
+    monkeypatch.setattr(log, "read", gone)
+    with running(workspace, log) as failed:
+        until(lambda: failed)
+    with pytest.raises(ContractError, match=r"from offset 0 on are gone \(the oldest is 7\)"):
+        raise failed[0]
 
 
 def test_what_the_worker_does_is_counted(tmp_path):

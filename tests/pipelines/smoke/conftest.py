@@ -1,1 +1,1 @@
-from tests.serving.conftest import furnished, shop  # noqa: F401
+from tests.serving.conftest import furnished  # noqa: F401

@@ -17,7 +17,8 @@ Answer = dict | list | str | httpx.Response
 def impatient(monkeypatch):
     """Canned answers do not change by waiting."""
     monkeypatch.setattr(shop, "LIST_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "FOLLOW_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "RECORD_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SCRAPE_SECONDS", 0.0)
     monkeypatch.setattr(loop, "VISIT_SECONDS", 0.2)
     monkeypatch.setattr(stack.time, "sleep", lambda _: None)
 
@@ -115,6 +116,7 @@ def test_a_registry_that_does_not_follow_is_told(stack, told):
 
 
 def prometheus(*targets: tuple[str, str], values: tuple[str, ...] = ("9",), **given) -> Stack:
+    given = {"prometheus": "http://prometheus:9090", **given}
     active = [{"labels": {"job": job}, "health": health} for job, health in targets]
     turn = itertools.chain(values, itertools.repeat(values[-1] if values else ""))
 
@@ -141,11 +143,15 @@ def test_a_target_that_is_down_is_told():
         loop.targets(prometheus(("api", "up"), ("stream", "down")))
 
 
-def test_somebody_elses_prometheus_is_not_asked_unless_it_is_named():
+def test_somebody_elses_prometheus_is_not_asked():
     with pytest.raises(Skipped, match="no Prometheus of this stack"):
-        loop.targets(prometheus(("node", "up")))
-    with pytest.raises(Failed, match=r"'node': \['down'\]"):
-        loop.targets(prometheus(("node", "down"), prometheus="http://prometheus:9090"))
+        loop.targets(prometheus(("api", "down"), prometheus=None))
+
+
+def test_behind_composes_proxy_prometheus_has_to_be_there():
+    replica = answering({"/healthz": slate("1:8000", "")})
+    with pytest.raises(Failed, match="/api/v1/targets gave 404"):
+        loop.targets(replica)
 
 
 def test_prometheus_must_know_the_answers():
