@@ -139,7 +139,8 @@ def rebuild(
     settings, workspace = _places(dataset)
     with report(workspace.reports, "rebuild", []) as metrics:
         now = rebuilt_as_of(workspace)
-        metrics.update(fill(workspace, now, settings.partitions, empty=empty), as_of=now)
+        found = fill(workspace, now, settings.partitions, empty=empty)
+        metrics.update(found, as_of=now.isoformat())
     _show(metrics)
 
 

@@ -80,14 +80,15 @@ async def chaos(options: argparse.Namespace) -> dict:
 
     metrics = {"rate": options.rate, "phases": _by_phase(client, phases)}
     metrics["all"] = summary(client.answers)
-    # The simulated users would go on writing while we count.
-    await _compose("stop", "users")
-    metrics["log"] = await _until(
-        lambda: _missing(options.kafka, starts, client.accepted), "missing"
-    )
-    metrics["recount"] = await _until(_recount, "wrong", "missing")
-    metrics["after_flush"] = await _after_flush(options, client)
-    await _compose("start", "users")
+    await _compose("stop", "users")  # they would go on writing while we count
+    try:
+        metrics["log"] = await _until(
+            lambda: _missing(options.kafka, starts, client.accepted), "missing"
+        )
+        metrics["recount"] = await _until(_recount, "wrong", "missing")
+        metrics["after_flush"] = await _after_flush(options, client)
+    finally:
+        await _compose("start", "users")
     return metrics
 
 
