@@ -1,21 +1,18 @@
 """Processes under supervisord: watched, started again after a crash, stopped with their children.
 
 One folder holds all of a group: supervisord.conf, supervisord.log, its pid and socket, and
-logs/<name>.log. What outlives a killed supervisord is found again by two marks that every process
-inherits: the folder's path in its environment, and supervisord's session. A process may lose either
-(Redis writes its title over its environment, a step of its own makes a session), not both.
+logs/<name>.log. What outlives a killed supervisord is found again (marked.py).
 """
 
 import contextlib
 import hashlib
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
@@ -23,32 +20,13 @@ from xmlrpc.client import Fault, ServerProxy
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
-MARK = "SHORTLIST_SERVICES"
-"""Environment variable that says to which folder's group a process belongs."""
+from infra.local.marked import MARK, end, processes_of
+from infra.local.program import Program, configuration
 
 LISTEN_SECONDS = 20.0
 END_SECONDS = 60.0
-KILL_SECONDS = 5.0
-CLOCKS_DIFFER_S = 1.0
 SOCKET_MAX_BYTES = 100
 """A socket's path may have 108 bytes on Linux and 104 on macOS."""
-
-STARTS_LATE_S, RETRIES = 2, 10
-"""Who ends sooner after its start is started again later and later: 1 s, 2 s, ... ten times."""
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """One process: what runs, and what its end means."""
-
-    name: str
-    command: Sequence[str]
-    environment: Mapping[str, str] = field(default_factory=dict)
-    once: bool = False
-    """A job: its end is no crash."""
-
-    stop_s: int = 15
-    """How long it may take over its end before it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +91,7 @@ class Group:
             RuntimeError: it does not answer; what it said is in the message.
         """
         self.log("").parent.mkdir(parents=True, exist_ok=True)
-        self.conf.write_text(self._configuration(programs))
+        self.conf.write_text(configuration(programs, self._socket()))
         said = self.folder / "supervisord.out"
         with said.open("wb") as out:
             process = subprocess.Popen(
@@ -155,12 +133,7 @@ class Group:
 
     def processes(self) -> list[psutil.Process]:
         """Everything alive that carries a mark: supervisord, its children, and their children."""
-        callers = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-        session = self._session()
-        return [
-            p for p in psutil.process_iter()
-            if p.pid not in callers and (self._is_marked(p) or (session and session.has(p)))
-        ]  # fmt: skip
+        return processes_of(self.folder)
 
     def stop(self) -> list[str]:
         """End everything, in the opposite of the start order; nothing is left when it returns.
@@ -175,43 +148,7 @@ class Group:
             process.wait(END_SECONDS)
         except (OSError, Fault, psutil.Error):
             pass  # it was not there, was on its way out, or takes too long
-        return self._sweep()
-
-    def _sweep(self) -> list[str]:
-        """Ask what is left to end, then kill it; look again, as a supervisord may have started more."""
-        names: dict[str, None] = {}  # in order, each once
-        while left := self.processes():
-            names |= dict.fromkeys(map(_name, left))
-            for process in left:
-                with contextlib.suppress(psutil.Error):
-                    process.terminate()
-            _, stubborn = psutil.wait_procs(left, KILL_SECONDS)
-            for process in stubborn:
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-            psutil.wait_procs(stubborn, KILL_SECONDS)
-        return list(names)
-
-    def _session(self) -> "_Session | None":
-        """What supervisord's own file says, unless its number is another process' by now."""
-        path = self.folder / "supervisord.pid"
-        try:
-            session = _Session(int(path.read_text()), path.stat().st_mtime)
-        except (OSError, ValueError):
-            return None
-        try:
-            leader = psutil.Process(session.leader)
-            is_dead = leader.status() == psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return session
-        return session if is_dead or self._is_marked(leader) else None
-
-    def _is_marked(self, process: psutil.Process) -> bool:
-        try:
-            alive = process.status() != psutil.STATUS_ZOMBIE
-            return alive and process.environ().get(MARK) == str(self.folder)
-        except (psutil.Error, OSError):  # gone, or not ours to look at
-            return False
+        return end(self.folder)
 
     @contextlib.contextmanager
     def _supervisord(self) -> Iterator[Any]:
@@ -232,68 +169,6 @@ class Group:
             raise RuntimeError(f"{short} is open to others; remove it, or set TMPDIR")
         return short / f"{hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]}.sock"
 
-    def _configuration(self, programs: Sequence[Program]) -> str:
-        sections: dict[str, dict[str, object]] = {
-            "unix_http_server": {"file": self._socket(), "chmod": "0700"},
-            "rpcinterface:supervisor": {
-                "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
-            },
-            "supervisord": {
-                "logfile": "supervisord.log",  # from here on paths are the folder's own
-                "logfile_maxbytes": "1MB",
-                "logfile_backups": 1,
-                "pidfile": "supervisord.pid",
-                "nodaemon": "true",
-                "silent": "true",
-            },
-        }
-        for place, program in enumerate(programs):
-            sections[f"program:{program.name}"] = self._section(place, program)
-        return "\n".join(
-            "\n".join([f"[{name}]", *(f"{key}={_quoted(value)}" for key, value in lines.items())])
-            + "\n"
-            for name, lines in sections.items()
-        )
-
-    def _section(self, place: int, program: Program) -> dict[str, object]:
-        return {
-            "command": shlex.join(program.command),
-            "environment": ",".join(f'{k}="{v}"' for k, v in program.environment.items()),
-            "directory": "logs",
-            "priority": place,
-            "autostart": "false",
-            "autorestart": "false" if program.once else "true",
-            "startsecs": 0 if program.once else STARTS_LATE_S,
-            "startretries": RETRIES,
-            "stopwaitsecs": program.stop_s,
-            "stopasgroup": "true",
-            "killasgroup": "true",
-            "redirect_stderr": "true",
-            "stdout_logfile": f"logs/{program.name}.log",
-            "stdout_logfile_maxbytes": "10MB",
-            "stdout_logfile_backups": 1,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class _Session:
-    """A session that supervisord opened; its number is not given again while a member lives."""
-
-    leader: int
-    begun_at: float
-
-    def has(self, process: psutil.Process) -> bool:
-        """Whether the process is a member."""
-        try:
-            return (
-                os.getsid(process.pid) == self.leader
-                and process.uids().real == os.getuid()
-                and process.create_time() >= self.begun_at - CLOCKS_DIFFER_S
-                and process.status() != psutil.STATUS_ZOMBIE
-            )
-        except (psutil.Error, OSError):
-            return False
-
 
 def tail(path: Path, lines: int) -> str:
     """The end of a log; empty when there is none."""
@@ -303,16 +178,3 @@ def tail(path: Path, lines: int) -> str:
             return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
     except OSError:
         return ""
-
-
-def _quoted(value: object) -> str:
-    """In its file supervisord expands percent signs."""
-    return str(value).replace("%", "%%")
-
-
-def _name(process: psutil.Process) -> str:
-    """The program's name, which supervisord leaves in the environment of what it starts."""
-    try:
-        return process.environ().get("SUPERVISOR_PROCESS_NAME") or process.name()
-    except (psutil.Error, OSError):
-        return str(process.pid)

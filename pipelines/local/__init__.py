@@ -2,5 +2,5 @@
 
 In: settings. Out: running processes; all that they keep, below <home>/services.
 May be imported by: the command line.
-Read: places, health, parts, up, status.
+Read: places, health, parts, before, up, board, status.
 """

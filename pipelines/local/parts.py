@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local.supervised import Program
+from infra.local.program import Program
 from infra.settings import Settings
 from pipelines.local.health import Ask, asks_of
 from pipelines.local.places import address_of, folder_of, listeners

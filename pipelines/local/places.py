@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from features.errors import ContractError
-from infra.local.supervised import MARK
+from infra.local.marked import MARK
 from infra.settings import Settings
 
 DATASET = "world"

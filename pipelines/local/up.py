@@ -19,7 +19,7 @@ from features.errors import ContractError, RecommenderError
 from infra.local.kafka import Absent
 from infra.local.supervised import Group, Seen, tail
 from infra.settings import Settings
-from pipelines.doctor import port_is_free
+from pipelines.local.before import check_nothing_runs, check_ports
 from pipelines.local.board import Board, Row
 from pipelines.local.health import Unwell, served
 from pipelines.local.parts import Part, parts_of
@@ -27,7 +27,6 @@ from pipelines.local.places import (
     address_of,
     environment_of_parts,
     folder_of,
-    listeners,
     write_env_file,
 )
 from pipelines.steps import console
@@ -69,39 +68,6 @@ def up(
         )
     except Absent as error:
         raise ContractError(str(error)) from error
-
-
-def check_nothing_runs(group: Group) -> None:
-    """Refuse to start twice.
-
-    Raises:
-        ContractError: supervisord, or something that it left behind, is alive.
-    """
-    if group.running():
-        raise ContractError(
-            f"the local services of {group.folder} run already; shortlist status shows them, "
-            "shortlist down stops them"
-        )
-    if left := group.processes():
-        raise ContractError(
-            f"{len(left)} processes of an earlier start are still there, without their supervisor "
-            f"(pid {', '.join(str(process.pid) for process in left)}); shortlist down ends them"
-        )
-
-
-def check_ports(settings: Settings) -> None:
-    """Look at every port before anything is started.
-
-    Raises:
-        ContractError: taken ones, each with the setting that moves it.
-    """
-    taken = [
-        f"port {listener.port} for {listener.what} is taken; move it with {listener.setting}"
-        for name, listener in listeners(settings).items()
-        if not port_is_free(settings.host if name == "api" else "127.0.0.1", listener.port)
-    ]
-    if taken:
-        raise ContractError("; ".join(taken) + "; or stop what listens there")
 
 
 def bring_up(

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from infra.local.process import free_port
-from infra.local.supervised import Group, Program, tail
+from infra.local.program import Program
+from infra.local.supervised import Group, tail
 
 SLEEPER = (sys.executable, "-c", "import time; print('awake', flush=True); time.sleep(600)")
 

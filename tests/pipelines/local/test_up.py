@@ -14,13 +14,15 @@ import pytest
 
 from features.errors import ContractError, RecommenderError
 from infra.local.process import free_port
-from infra.local.supervised import Group, Program
+from infra.local.program import Program
+from infra.local.supervised import Group
 from infra.settings import Settings
+from pipelines.local.before import check_nothing_runs, check_ports
 from pipelines.local.health import Unwell, answers, listens
 from pipelines.local.parts import Part
 from pipelines.local.places import address_of, folder_of, write_env_file
 from pipelines.local.status import as_running, down, status
-from pipelines.local.up import bring_up, check_nothing_runs, check_ports
+from pipelines.local.up import bring_up
 from tests.infra.test_supervised import SLEEPER, until
 from tests.infra.test_supervised import listens as is_open
 
