@@ -18,7 +18,10 @@ from infra.settings import Settings
 from infra.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "docs" / "tour.md", ROOT / "docs" / "data.md"]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / name for name in ("tour.md", "data.md", "operations.md")),
+]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SCREENSHOT = ROOT / "docs" / "page.png"
 BLOCK = re.compile(r"(<!-- figure: ([a-z-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -79,6 +82,58 @@ def seconds_table(report: dict[str, Any]) -> str:
     return "\n".join([*rows, f"| **all** | **{report['seconds']:.0f}** |", "", _made(report)])
 
 
+def load_table(report: dict[str, Any]) -> str:
+    """Latency from the intended send time, then each stage beside the documents' budget."""
+    metrics = report["metrics"]
+    said = ", ".join(
+        f"{name} {_ms(metrics[key])}"
+        for name, key in (
+            ("p50", "p50_ms"), ("p95", "p95_ms"), ("p99", "p99_ms"), ("p99.9", "p999_ms"),
+        )
+    )  # fmt: skip
+    rows = [
+        f"**{metrics['rate']:.0f} requests/s on one core: {said} ms**, counted from when each was due; "
+        f"{metrics['errors']} errors, {_ms(metrics['cpu_ms_per_request'])} ms of CPU per request.",
+        "",
+        "| stage | p50 ms | p99 ms | budget of the source documents, ms |",
+        "|---|---|---|---|",
+    ]
+    for stage, value in metrics["stages"].items():
+        budget = "" if value["budget_ms"] is None else f"{value['budget_ms']:.0f}"
+        times = (
+            f"{value['absent']} | " if "absent" in value else
+            f"{_ms(value['p50_ms'])} | {_ms(value['p99_ms'])}"
+        )  # fmt: skip
+        rows.append(f"| {stage} | {times} | {budget} |")
+    return "\n".join([*rows, "", _made(report, metrics["placement"])])
+
+
+def chaos_table(report: dict[str, Any]) -> str:
+    """What was killed under load, and what the clients saw."""
+    metrics = report["metrics"]
+    rows = [
+        "| killed | requests | 5xx | p50 ms | p99 ms | slates from rung 0 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, seen in metrics["phases"].items():
+        slates = sum(seen["rungs"].values())
+        rung_0 = seen["rungs"].get("0", 0) / slates if slates else 0.0
+        rows.append(
+            f"| {name} | {seen['requests']} | {seen['errors_5xx']} | {seen['p50_ms']:.0f} | "
+            f"{seen['p99_ms']:.0f} | {rung_0:.0%} |"
+        )
+    log, flush = metrics["log"], metrics["after_flush"]
+    rows += [
+        "",
+        f"Of {log['accepted']} events answered 202, {log['missing']} are missing from the log. Recounted "
+        f"afterwards: {metrics['recount']['users']} users, {metrics['recount']['wrong']} wrong, "
+        f"{metrics['recount']['missing']} missing. After Redis was emptied and filled again "
+        f"({flush['rebuild_seconds']:.0f} s): {flush['recount']['wrong']} wrong, "
+        f"{flush['recount']['missing']} missing.",
+    ]
+    return "\n".join([*rows, "", _made(report)])
+
+
 FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     # name -> (report it is made from, how)
     "demo-models": ("demo", models_table),
@@ -88,6 +143,8 @@ FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "trivago-models": ("run-trivago", models_table),
     "ml-hundred-k-models": ("run-ml-100k", models_table),
     "completejourney-paired": ("run-completejourney", paired_table),
+    "load": ("load", load_table),
+    "compose-chaos": ("compose-chaos", chaos_table),
 }
 
 
@@ -135,6 +192,10 @@ def take_screenshot(settings: Settings, workspace: Workspace, path: Path) -> Non
 
 def _mean(value: Any) -> float:
     return float(value["mean"] if isinstance(value, dict) else value)
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _made(report: dict[str, Any], more: str = "") -> str:

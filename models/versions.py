@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def point_to(root: Path, bundle_id: str, after: After = lambda step: None) -> No
     if pointer.get("current") == bundle_id:
         return
     content = {"current": bundle_id, "previous": pointer.get("current")}
-    part = root / f".current-{os.getpid()}"
+    part = root / f".current-{uuid.uuid4().hex}"
     _write_durably(part, json.dumps(content).encode())
     after("pointer written")
     os.replace(part, root / "current")

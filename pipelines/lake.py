@@ -11,6 +11,7 @@ UTC day and is sorted, reading days in order gives events in order: nothing is s
 import dataclasses
 import json
 import os
+import uuid
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ def write_text(path: Path, text: str) -> None:
     if path.exists() and path.read_text() == text:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     part.write_text(text)
     _publish(part, path)
 
@@ -153,7 +154,7 @@ def _write(path: Path, table: pa.Table) -> None:
     if path.exists() and pq.read_table(path, partitioning=None).equals(table):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     pq.write_table(table, part, compression="zstd", coerce_timestamps="us")
     _publish(part, path)
 

@@ -1,6 +1,7 @@
 """A Parquet file of the offline store, replaced whole."""
 
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ def replaced(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], Non
         schema: of every table that is written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with pq.ParquetWriter(part, schema, compression="zstd") as writer:
             yield writer.write_table

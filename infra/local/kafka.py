@@ -16,7 +16,10 @@ from infra.settings import PROJECT
 from infra.spark import JAVA_NEEDED, java_version
 
 VERSION = "4.1.1"
-JARS = PROJECT / "var" / "local" / f"kafka-{VERSION}"
+LOG4J = "2.24.3"
+"""The broker writes its log through an interface and brings no writer: without one it ends silently."""
+
+JARS = PROJECT / "var" / "local" / f"kafka-{VERSION}-log4j-{LOG4J}"
 HEAP = "384m"
 START_SECONDS = 60.0
 FETCH_SECONDS = 600.0
@@ -79,6 +82,7 @@ def prepare(folder: Path, port: int, controller_port: int, partitions: int) -> l
                 "transaction.state.log.replication.factor=1",
                 "transaction.state.log.min.isr=1",
                 "group.initial.rebalance.delay.ms=0",
+                "log.retention.ms=-1",  # the log is what everything else is rebuilt from
             ]
         )
         + "\n"
@@ -107,13 +111,26 @@ def broker(folder: Path, partitions: int = 4) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
 
 
+_WANTED = """<ivy-module version="2.0">
+ <info organisation="shortlist" module="broker"/>
+ <dependencies>
+  <dependency org="org.apache.kafka" name="kafka_2.13" rev="{version}" conf="default"/>
+  <dependency org="org.apache.logging.log4j" name="log4j-slf4j-impl" rev="{log4j}" conf="default"/>
+ </dependencies>
+</ivy-module>
+"""
+
+
 def _retrieve(folder: Path) -> None:
     """Let Ivy resolve the broker and all that it needs into `folder`, checksums checked."""
     import pyspark
 
     ivy = next((Path(pyspark.__file__).parent / "jars").glob("ivy-*.jar"))
+    folder.mkdir()
+    wanted = folder / "ivy.xml"
+    wanted.write_text(_WANTED.format(version=VERSION, log4j=LOG4J))
     command = ["java", "-cp", str(ivy), "org.apache.ivy.Main", "-cache", str(folder / "cache")]
-    command += ["-dependency", "org.apache.kafka", "kafka_2.13", VERSION, "-confs", "default"]
+    command += ["-ivy", str(wanted), "-confs", "default"]
     command += ["-retrieve", f"{folder}/[artifact]-[revision](-[classifier]).[ext]"]
     told = subprocess.run(
         command, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False

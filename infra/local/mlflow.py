@@ -1,10 +1,5 @@
-"""A real MLflow server: records and registry on SQLite, no artifacts, no jobs, no telemetry.
+"""A real MLflow server: records and registry on SQLite, no artifacts, no jobs, no telemetry."""
 
-python -m infra.local.mlflow FOLDER [--host H] [--port P] [--allowed-hosts A,B]
-"""
-
-import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -70,23 +65,3 @@ def server(folder: Path) -> Iterator[str]:
 def _with_port(host: str, port: int) -> list[str]:
     """A Host header carries the port unless it is the usual one; `name:*` says it all itself."""
     return [host] if ":" in host else [host, f"{host}:{port}"]
-
-
-def main() -> None:
-    """Become the server: same process, so that whoever started this one stops that one."""
-    parser = argparse.ArgumentParser(prog="python -m infra.local.mlflow", description=__doc__)
-    parser.add_argument("folder", type=Path, help="gets mlflow.db")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=5000)
-    parser.add_argument(
-        "--allowed-hosts",
-        default=os.environ.get("MLFLOW_SERVER_ALLOWED_HOSTS", "localhost,127.0.0.1"),
-        help="names by which clients may call it, separated by commas",
-    )
-    asked = parser.parse_args()
-    argv = command(asked.folder, asked.host, asked.port, asked.allowed_hosts.split(","))
-    os.execv(argv[0], argv)
-
-
-if __name__ == "__main__":
-    main()

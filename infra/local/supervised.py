@@ -1,8 +1,9 @@
 """Processes under supervisord: watched, started again after a crash, stopped with their children.
 
 One folder holds all of a group: supervisord.conf, supervisord.log, its pid and socket, and
-logs/<name>.log. Every process carries the folder's path in its environment, so that what outlives a
-killed supervisord is found again.
+logs/<name>.log. What outlives a killed supervisord is found again by two marks that every process
+inherits: the folder's path in its environment, and supervisord's session. A process may lose either
+(Redis writes its title over its environment, a step of its own makes a session), not both.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ MARK = "SHORTLIST_SERVICES"
 LISTEN_SECONDS = 20.0
 END_SECONDS = 60.0
 KILL_SECONDS = 5.0
+CLOCKS_DIFFER_S = 1.0
 SOCKET_MAX_BYTES = 100
 """A socket's path may have 108 bytes on Linux and 104 on macOS."""
 
@@ -152,9 +154,13 @@ class Group:
         }
 
     def processes(self) -> list[psutil.Process]:
-        """Everything alive that carries our mark: supervisord, its children, and their children."""
-        ours = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-        return [p for p in psutil.process_iter() if p.pid not in ours and self._is_marked(p)]
+        """Everything alive that carries a mark: supervisord, its children, and their children."""
+        callers = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+        session = self._session()
+        return [
+            p for p in psutil.process_iter()
+            if p.pid not in callers and (self._is_marked(p) or (session and session.has(p)))
+        ]  # fmt: skip
 
     def stop(self) -> list[str]:
         """End everything, in the opposite of the start order; nothing is left when it returns.
@@ -173,9 +179,9 @@ class Group:
 
     def _sweep(self) -> list[str]:
         """Ask what is left to end, then kill it; look again, as a supervisord may have started more."""
-        names: list[str] = []
+        names: dict[str, None] = {}  # in order, each once
         while left := self.processes():
-            names += [_name(process) for process in left]
+            names |= dict.fromkeys(map(_name, left))
             for process in left:
                 with contextlib.suppress(psutil.Error):
                     process.terminate()
@@ -184,7 +190,21 @@ class Group:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
             psutil.wait_procs(stubborn, KILL_SECONDS)
-        return names
+        return list(names)
+
+    def _session(self) -> "_Session | None":
+        """What supervisord's own file says, unless its number is another process' by now."""
+        path = self.folder / "supervisord.pid"
+        try:
+            session = _Session(int(path.read_text()), path.stat().st_mtime)
+        except (OSError, ValueError):
+            return None
+        try:
+            leader = psutil.Process(session.leader)
+            is_dead = leader.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return session
+        return session if is_dead or self._is_marked(leader) else None
 
     def _is_marked(self, process: psutil.Process) -> bool:
         try:
@@ -255,6 +275,26 @@ class Group:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """A session that supervisord opened; its number is not given again while a member lives."""
+
+    leader: int
+    begun_at: float
+
+    def has(self, process: psutil.Process) -> bool:
+        """Whether the process is a member."""
+        try:
+            return (
+                os.getsid(process.pid) == self.leader
+                and process.uids().real == os.getuid()
+                and process.create_time() >= self.begun_at - CLOCKS_DIFFER_S
+                and process.status() != psutil.STATUS_ZOMBIE
+            )
+        except (psutil.Error, OSError):
+            return False
+
+
 def tail(path: Path, lines: int) -> str:
     """The end of a log; empty when there is none."""
     try:
@@ -273,6 +313,6 @@ def _quoted(value: object) -> str:
 def _name(process: psutil.Process) -> str:
     """The program's name, which supervisord leaves in the environment of what it starts."""
     try:
-        return process.environ().get("SUPERVISOR_PROCESS_NAME", "supervisord")
+        return process.environ().get("SUPERVISOR_PROCESS_NAME") or process.name()
     except (psutil.Error, OSError):
         return str(process.pid)

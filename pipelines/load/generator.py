@@ -13,7 +13,7 @@ import aiohttp
 
 from pipelines.load.arrivals import Plan
 
-SPIN_S = 0.0005
+SPIN_S = 0.002
 """Timers of an event loop count in whole milliseconds; the rest of a wait is spent asking the clock."""
 
 SLATES_KEPT = 200

@@ -99,7 +99,16 @@ CHECKS = (
 
 
 def run(stack: Stack, checks: Sequence[Check] = CHECKS) -> list[Result]:
-    """Try all; one that fails does not keep the next from being tried."""
+    """Try all; one that fails does not keep the next from being tried.
+
+    Interview: Every health check is green. What can still be broken?
+        Everything between the parts: each health check asks one process about itself. A click
+        passes API, log, worker and online store before it moves a list, so the test is a click
+        of a user who did not exist, and whether that user's next list differs.
+        Trade-off: it writes real events of an invented user, so it is run by hand and after a
+        deployment, and not every second.
+        Shown by: tests/pipelines/smoke/test_smoke.py::test_without_the_worker_no_click_arrives
+    """
     results = []
     for check in checks:
         result = _tried(stack, check)

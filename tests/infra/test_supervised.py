@@ -98,6 +98,32 @@ def test_stop_finds_what_a_killed_supervisor_left_behind(group):
     assert group.processes() == []
 
 
+def test_stop_also_finds_what_lost_one_of_its_marks(group):
+    own_session = "import os, time; os.setsid(); print('up', flush=True); time.sleep(600)"
+    no_environment = (
+        "import os, sys; os.execve(sys.executable, "
+        "[sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(600)'], {})"
+    )
+    codes = {"session": f"import subprocess, sys; subprocess.run([sys.executable, '-c', {own_session!r}])",
+             "environment": no_environment}  # fmt: skip
+    group.launch([Program(n, (sys.executable, "-c", c)) for n, c in codes.items()], os.environ)
+    for name in codes:
+        group.start(name)
+        until(lambda name=name: tail(group.log(name), 1))
+    assert len(group.processes()) == 4
+    os.kill(int((group.folder / "supervisord.pid").read_text()), signal.SIGKILL)
+    until(lambda: not group.running())
+    assert len(group.stop()) == 2
+    assert group.processes() == []
+
+
+def test_a_stale_pid_file_leads_to_nobody_elses_processes(group):
+    group.launch([Program("one", SLEEPER)], os.environ)
+    group.stop()
+    (group.folder / "supervisord.pid").write_text(f"{os.getsid(0)}\n")
+    assert group.processes() == []
+
+
 def test_a_process_that_ignores_the_request_to_end_is_killed(group):
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
     deaf += "print('deaf', flush=True); time.sleep(600)"

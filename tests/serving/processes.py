@@ -52,7 +52,8 @@ def served(
     child = subprocess.Popen([sys.executable, "-m", *command], env=environment(shop, **more))
     address = f"http://127.0.0.1:{port}"
     try:
-        until(lambda: answers(f"{address}/{'readyz' if ready else 'healthz'}", child))
+        # Seconds of imports, which a busy machine stretches; how long is test_process.py's subject.
+        until(lambda: answers(f"{address}/{'readyz' if ready else 'healthz'}", child), 200.0)
         yield address, child
     finally:
         child.kill()

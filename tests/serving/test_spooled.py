@@ -18,6 +18,8 @@ from tests.serving.processes import environment, served
 
 PARTITIONS = 3
 AWAY = "127.0.0.1:1"
+PATIENCE_S = 120.0
+"""For processes that start while the machine does other things; no figure is tested here."""
 TOGETHER = 250
 """Events of one request: about 100 KB in the spool."""
 
@@ -56,7 +58,10 @@ def click(name: str) -> dict[str, str]:
 
 def test_what_was_accepted_without_a_broker_is_delivered_later(shop, tmp_path, later_broker):
     mode, accepted = services(later_broker.address, tmp_path), []
-    with served(shop, ready=False, **mode) as (address, child), httpx.Client() as client:
+    with (
+        served(shop, ready=False, **mode) as (address, child),
+        httpx.Client(timeout=PATIENCE_S) as client,
+    ):
         for n in range(25):
             answer = client.post(f"{address}/v1/events", json=click(f"e{n}"))
             assert answer.status_code == 202
@@ -67,7 +72,7 @@ def test_what_was_accepted_without_a_broker_is_delivered_later(shop, tmp_path, l
         kept = [json.loads(record.value)["event_id"] for record in spool.take(100)]
         assert kept == accepted
         with relaying(shop, mode), later_broker.running():
-            until(lambda: spool.backlog().records == 0)
+            until(lambda: spool.backlog().records == 0, PATIENCE_S)
             log = KafkaEventLog(later_broker.address, shop.workspace.name, PARTITIONS)
             with closing(log):
                 delivered = {
@@ -80,7 +85,10 @@ def test_what_was_accepted_without_a_broker_is_delivered_later(shop, tmp_path, l
 
 def test_a_full_spool_is_429_until_it_is_drained(shop, tmp_path, kafka_address):
     mode = services(AWAY, tmp_path, SHORTLIST_SPOOL_MB="1")
-    with served(shop, ready=False, **mode) as (address, _), httpx.Client(base_url=address) as api:
+    with (
+        served(shop, ready=False, **mode) as (address, _),
+        httpx.Client(base_url=address, timeout=PATIENCE_S) as api,
+    ):
         accepted = 0
         while (answer := api.post("/v1/events", json=many(accepted))).status_code == 202:
             accepted += TOGETHER
@@ -103,7 +111,7 @@ def test_a_full_spool_is_429_until_it_is_drained(shop, tmp_path, kafka_address):
             closing(spool_of(tmp_path)) as spool,
             relaying(shop, services(kafka_address, tmp_path)),
         ):
-            until(lambda: spool.backlog().records == 0)
+            until(lambda: spool.backlog().records == 0, PATIENCE_S)
         assert api.post("/v1/events", json=many(accepted)).status_code == 202
 
 

@@ -18,8 +18,8 @@ from infra.local.supervised import Group, Program
 from infra.settings import Settings
 from pipelines.local.health import Unwell, answers, listens
 from pipelines.local.parts import Part
-from pipelines.local.places import folder_of, write_env_file
-from pipelines.local.status import down, status
+from pipelines.local.places import address_of, folder_of, write_env_file
+from pipelines.local.status import as_running, down, status
 from pipelines.local.up import bring_up, check_nothing_runs, check_ports
 from tests.infra.test_supervised import SLEEPER, until
 from tests.infra.test_supervised import listens as is_open
@@ -198,6 +198,20 @@ def test_status_asks_each_part_and_not_only_its_process(tmp_path):
     assert found["users"].memory_mib is not None
     assert found["users"].memory_mib > 1
     assert status(settings) == []
+
+
+def test_smoke_takes_the_addresses_of_the_stack_that_it_is_sent_to(tmp_path):
+    settings, usual = settings_of(tmp_path), Settings(home=tmp_path)
+    write_env_file(settings)
+    assert as_running(usual, None) == usual  # written, but nothing runs
+    group = Group(folder_of(settings))
+    try:
+        bring_up(group, [Part(Program("one", SLEEPER))], os.environ, "", None)
+        assert as_running(usual, None).mlflow == settings.mlflow
+        assert as_running(usual, f"{address_of(settings)}/").mlflow == settings.mlflow
+        assert as_running(usual, "http://127.0.0.1:1").mlflow == usual.mlflow
+    finally:
+        group.stop()
 
 
 def test_an_answer_other_than_200_is_not_well():

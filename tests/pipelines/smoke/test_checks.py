@@ -17,7 +17,8 @@ Answer = dict | list | str | httpx.Response
 def impatient(monkeypatch):
     """Canned answers do not change by waiting."""
     monkeypatch.setattr(shop, "LIST_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "FOLLOW_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "RECORD_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SCRAPE_SECONDS", 0.0)
     monkeypatch.setattr(loop, "VISIT_SECONDS", 0.2)
     monkeypatch.setattr(stack.time, "sleep", lambda _: None)
 
