@@ -36,7 +36,7 @@ WELL_AGAIN_S = 180.0
 SETTLE_S = 180.0
 """How long relay and stream worker may take to catch up once the client has stopped."""
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, width=110)
 
 
 def main() -> None:
@@ -114,17 +114,21 @@ async def _after_flush(options: argparse.Namespace, before: Client) -> dict:
     client = Client(options.url, before._users, options.rate, options.seed + 1)
     stop = asyncio.Event()
     load = asyncio.create_task(client.run(stop))
-    password = await _compose("exec", "-T", "admin", "cat", OPERATOR_PASSWORD)
-    redis = (await _containers("redis"))[0]
-    client_of_redis = ["redis-cli", "--user", "operator", "--no-auth-warning", "flushall"]
-    await _docker("exec", "-e", f"REDISCLI_AUTH={password.strip()}", redis, *client_of_redis)
+    before_keys = await _redis("dbsize")
+    await _redis("flushall")
     since = time.monotonic()
     await _compose("run", "--rm", "-T", "tools", "rebuild")
     seconds = round(time.monotonic() - since, 1)
     stop.set()
     await load
     recount = await _until(_recount, "wrong", "missing")
-    return {"rebuild_seconds": seconds, "client": summary(client.answers), "recount": recount}
+    return {
+        "keys_before": int(before_keys),
+        "keys_rebuilt": int(await _redis("dbsize")),
+        "rebuild_seconds": seconds,
+        "client": summary(client.answers),
+        "recount": recount,
+    }
 
 
 def _missing(kafka: str, starts: list[int], accepted: set[str]) -> dict:
@@ -240,6 +244,14 @@ def _by_phase(client: Client, phases: dict[str, tuple[float, float]]) -> dict[st
 
 async def _containers(service: str) -> list[str]:
     return (await _compose("ps", "-q", service)).split()
+
+
+async def _redis(command: str) -> str:
+    """What Redis says to the operator; the stack's own user may not empty it."""
+    password = await _compose("exec", "-T", "admin", "cat", OPERATOR_PASSWORD)
+    container = (await _containers("redis"))[0]
+    asked = ["redis-cli", "--user", "operator", "--no-auth-warning", command]
+    return await _docker("exec", "-e", f"REDISCLI_AUTH={password.strip()}", container, *asked)
 
 
 async def _health(container: str) -> str:
