@@ -20,6 +20,9 @@ from pipelines.load.target import cpu_ms_per_request, known_users, processes
 WARM_UP_S = 3.0
 """At the rate of the test, and not counted: first connections, first calls, first slates."""
 
+READS_FIRST = 50
+"""Requests of the warm-up before the first click: there must be something to click on."""
+
 RATE_MAX = 2_000.0
 """Of one generator in Python; ask several for more."""
 
@@ -102,6 +105,7 @@ async def _measure(
             plan(asked.rate, seconds, asked.events_share, len(users), rng)
             for seconds in (WARM_UP_S, asked.seconds)
         ]
+        phases[0].is_event[:READS_FIRST] = False
         # Not `seed`: a second run's clicks are new clicks, not the first one's sent again.
         generator = Generator(client, uuid.uuid4().hex[:12], users)
         gc.collect()
