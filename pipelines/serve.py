@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import MappingProxyType
 
 import httpx
 
@@ -23,8 +22,6 @@ from pipelines.steps import console
 READY_SECONDS = 60.0
 STOP_SECONDS = 10.0
 
-DIRECTLY: Mapping[str, Sequence[str]] = MappingProxyType({})
-
 
 @contextmanager
 def local_stack(
@@ -32,14 +29,17 @@ def local_stack(
     workspace: Workspace,
     clock: str,
     experiment: str | None = None,
-    through: Mapping[str, Sequence[str]] = DIRECTLY,
+    *,
+    core: int | None = None,
+    worker: bool = True,
 ) -> Iterator[str]:
     """Both processes up and the API ready; yields its address, and stops both at the end.
 
     Args:
         clock: data = the served clock starts where the data ends; real = this machine's time.
         experiment: name of an A/B test of the full line against popularity.
-        through: "api" or "stream" -> command that starts it, such as taskset -c 0.
+        core: the only one that the API may use; None = all.
+        worker: whether the stream worker runs beside the API.
 
     Raises:
         ContractError: no bundle to serve, or the port is taken.
@@ -75,9 +75,11 @@ def local_stack(
     ]
     with ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _leave))
-        stack.enter_context(_child(workspace, "stream", ["pipelines.stream"], environment, through))
+        if worker:
+            stack.enter_context(_child(workspace, "stream", ["pipelines.stream"], environment))
+        pinned = () if core is None else ("taskset", "-c", str(core))
         child = stack.enter_context(
-            _child(workspace, "api", [*api, "--no-access-log"], environment, through)
+            _child(workspace, "api", [*api, "--no-access-log"], environment, pinned)
         )
         _wait_until_ready(address, child, _log(workspace, "api"))
         yield address
@@ -132,14 +134,14 @@ def _child(
     name: str,
     arguments: list[str],
     environment: Mapping[str, str],
-    through: Mapping[str, Sequence[str]],
+    through: Sequence[str] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """One process in a session of its own, so that Ctrl-C reaches us and we stop it in order."""
     path = _log(workspace, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as out:
         child = subprocess.Popen(
-            [*through.get(name, ()), sys.executable, "-m", *arguments],
+            [*through, sys.executable, "-m", *arguments],
             env={**os.environ, **environment}, stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
     try:

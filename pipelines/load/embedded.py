@@ -18,17 +18,13 @@ from pipelines.lake import read_events
 from pipelines.materialize import SEED
 from pipelines.serve import local_stack
 
-LAST = ["sh", "-c", 'echo 19 > /proc/self/autogroup; exec chrt --idle 0 "$0" "$@"']
-"""The stream worker shares the generator's core and may only have what that leaves: a time slice
-of its own, four milliseconds, would make the generator late. (Linux may weigh whole sessions
-against each other; then a process's own niceness counts for nothing outside of its session.) At
-rates that leave nothing it falls behind: such a run says nothing of how fresh the features are.
-"""
-
 
 @contextmanager
 def own_stack(settings: Settings, workspace: Workspace) -> Iterator[tuple[str, str]]:
-    """The API and the stream worker over a copy of the workspace; yields address and placement.
+    """The API over a copy of the workspace; yields address and placement.
+
+    No stream worker: on two cores it would make the API or the generator late by a time slice of the
+    scheduler, whatever its priority, and that lateness would be told as the API's.
 
     The clicks of a load test are nobody's taste. On the workspace itself they would be in the next
     training set, so the stack gets a copy that is thrown away.
@@ -47,26 +43,26 @@ def own_stack(settings: Settings, workspace: Workspace) -> Iterator[tuple[str, s
             f"shortlist run --dataset {workspace.name}"
         )
     api, rest, placement = cores()
-    through = {"api": ["taskset", "-c", str(api)], "stream": LAST} if rest else {}
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="shortlist-load-"))
         copied = copy(workspace, Path(scratch))
         mine = settings.model_copy(update={"home": copied.home, "port": free_port()})
         if rest:
             stack.enter_context(_on(rest))
-        address = stack.enter_context(local_stack(mine, copied, "data", through=through))
+        address = stack.enter_context(
+            local_stack(mine, copied, "data", core=api if rest else None, worker=False)
+        )
         yield address, placement
 
 
 def cores() -> tuple[int, set[int], str]:
     """The API's core, everybody else's (none where processes cannot be pinned), and both in words."""
-    tools = all(shutil.which(name) for name in ("taskset", "chrt"))
-    if not (tools and hasattr(os, "sched_getaffinity")):
-        return 0, set(), "no taskset and chrt here: API and generator share all cores"
+    if not (shutil.which("taskset") and hasattr(os, "sched_getaffinity")):
+        return 0, set(), "no taskset here: API and generator share all cores"
     ours = sorted(os.sched_getaffinity(0))
     if len(ours) < 2:
         return ours[0], set(), "one core: API and generator share it, and the latency shows that"
-    return ours[0], set(ours[1:]), f"API on core {ours[0]}, generator and stream worker elsewhere"
+    return ours[0], set(ours[1:]), f"API on core {ours[0]}, generator elsewhere, no stream worker"
 
 
 def copy(workspace: Workspace, home: Path) -> Workspace:
