@@ -26,6 +26,7 @@ check: setup  ## format, lint, types, import layers, generated pages
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m docs.collect --check
+	@$(BIN)/python -m pipelines.experiments.board --check
 
 format: setup  ## rewrite the code in the house format
 	@$(BIN)/ruff format .
@@ -34,8 +35,9 @@ format: setup  ## rewrite the code in the house format
 bench: setup  ## stage times of the current bundle, fast way beside plain way
 	@$(BIN)/shortlist bench $(ARGS)
 
-docs: setup  ## regenerate docs/interview.md, the figures and the screenshot
+docs: setup  ## regenerate docs/interview.md, the experiments' board, the figures and the screenshot
 	@$(BIN)/python -m docs.collect
+	@$(BIN)/python -m pipelines.experiments.board
 	@$(BIN)/python -m docs.figures
 
 clean:  ## remove all state (var/) and caches; .venv stays

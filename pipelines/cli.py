@@ -20,6 +20,7 @@ from infra.reports import report
 from infra.settings import Settings
 from infra.workspace import Workspace
 from pipelines import cli_stack
+from pipelines.experiments import cli as experiments
 from pipelines.steps import Steps, console
 from pipelines.tell import flatten, rows_told, show_models
 
@@ -357,6 +358,7 @@ def bench(dataset: Dataset = "world", seed: Seed = 0) -> None:
 
 
 cli_stack.register(app)
+app.add_typer(experiments.app)
 
 
 def _public(settings: Settings, dataset: str) -> Any:

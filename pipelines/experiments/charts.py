@@ -1,0 +1,93 @@
+"""The few kinds of chart that experiments draw, as SVG text; matplotlib is imported when drawing."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipelines.experiments.outcome import Outcome
+from pipelines.experiments.verdict import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#2a6f97", "#c8553d", "#588157", "#8d6a9f", "#b08900", "#444444")
+SIZE_INCHES = (7.2, 3.2)
+
+
+def svg(draw: Callable[[Any, Outcome], None], outcome: Outcome) -> str:
+    """The chart; text stays text, and equal outcomes give equal bytes."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    style = {"svg.fonttype": "none", "svg.hashsalt": "shortlist", "font.size": 9}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+        draw(figure, outcome)
+        text = io.StringIO()
+        marked = {"Date": None, "Creator": None, "Description": outcome.identity}
+        figure.savefig(text, format="svg", metadata=marked)
+    return text.getvalue()
+
+
+def bars_by_family(figure: "Figure", outcome: Outcome, names: Mapping[str, str], unit: str) -> None:
+    """One group of bars per family, one bar per measurement, its interval as a whisker.
+
+    Args:
+        figure: to draw on.
+        outcome: whose `metrics` are drawn.
+        names: measurement -> what the legend calls it.
+        unit: of the vertical axis.
+    """
+    axes: Axes = figure.subplots()
+    families, width = list(outcome.metrics), 0.8 / len(names)
+    for number, (name, told) in enumerate(names.items()):
+        at = [place + (number - (len(names) - 1) / 2) * width for place in range(len(families))]
+        values = [outcome.metrics[family][name] for family in families]
+        axes.bar(
+            at,
+            [value.mean for value in values],
+            width * 0.92,
+            yerr=[_half(value) for value in values],
+            label=told,
+            color=COLOURS[number % len(COLOURS)],
+            error_kw={"lw": 1},
+        )
+    axes.set_xticks(range(len(families)), families)
+    axes.set_ylabel(unit)
+    _plain(figure, axes)
+
+
+def lines_by_family(
+    figure: "Figure", outcome: Outcome, names: Mapping[str, str], across: Sequence[float], axis: str
+) -> None:
+    """One panel per family, one line per curve.
+
+    Args:
+        figure: to draw on.
+        outcome: whose `curves` are drawn.
+        names: curve -> what the legend calls it.
+        across: horizontal positions, as many as each curve has points.
+        axis: what they are.
+    """
+    families = list(outcome.curves)
+    panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
+    for axes, family in zip(panels, families, strict=True):
+        for number, (name, told) in enumerate(names.items()):
+            colour = COLOURS[number % len(COLOURS)]
+            axes.plot(across, outcome.curves[family][name], label=told, color=colour, marker=".")
+        axes.set_title(family, fontsize=9)
+        axes.set_xlabel(axis)
+        axes.spines[["top", "right"]].set_visible(False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+
+
+def _plain(figure: "Figure", axes: "Axes") -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.axhline(0, color="#888888", lw=0.6)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+
+
+def _half(value: Estimate) -> float:
+    return 0.0 if value.high is None else value.high - value.mean
