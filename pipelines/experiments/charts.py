@@ -20,7 +20,7 @@ def svg(draw: Callable[[Any, Outcome], None], outcome: Outcome) -> str:
     import matplotlib
     from matplotlib.figure import Figure
 
-    style = {"svg.fonttype": "none", "svg.hashsalt": "shortlist", "font.size": 9}
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": "shortlist", "font.size": 9}
     with matplotlib.rc_context(style):
         figure = Figure(figsize=SIZE_INCHES, layout="constrained")
         draw(figure, outcome)
@@ -55,11 +55,17 @@ def bars_by_family(figure: "Figure", outcome: Outcome, names: Mapping[str, str],
         )
     axes.set_xticks(range(len(families)), families)
     axes.set_ylabel(unit)
-    _plain(figure, axes)
+    axes.axhline(0, color="#888888", lw=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    _legend(figure, axes)
 
 
 def lines_by_family(
-    figure: "Figure", outcome: Outcome, names: Mapping[str, str], across: Sequence[float], axis: str
+    figure: "Figure",
+    outcome: Outcome,
+    names: Mapping[str, str],
+    across: Sequence[float] | Sequence[str],
+    axis: str,
 ) -> None:
     """One panel per family, one line per curve.
 
@@ -67,7 +73,7 @@ def lines_by_family(
         figure: to draw on.
         outcome: whose `curves` are drawn.
         names: curve -> what the legend calls it.
-        across: horizontal positions, as many as each curve has points.
+        across: horizontal positions, as many as each curve has points; words stand evenly.
         axis: what they are.
     """
     families = list(outcome.curves)
@@ -78,15 +84,37 @@ def lines_by_family(
             axes.plot(across, outcome.curves[family][name], label=told, color=colour, marker=".")
         axes.set_title(family, fontsize=9)
         axes.set_xlabel(axis)
+        axes.set_xticks(across)
         axes.spines[["top", "right"]].set_visible(False)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    _legend(figure, panels[0])
 
 
-def _plain(figure: "Figure", axes: "Axes") -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.axhline(0, color="#888888", lw=0.6)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+def places_in_range(figure: "Figure", outcome: Outcome, curve: str, labels: Sequence[str]) -> None:
+    """One row per label, one mark per family: where a value stands between 0 (low) and 1 (high).
+
+    Args:
+        figure: to draw on.
+        outcome: whose curves are drawn.
+        curve: name of the one that holds the places, in the order of the labels.
+        labels: of the rows.
+    """
+    figure.set_size_inches(SIZE_INCHES[0], 0.4 + 0.24 * len(labels))
+    axes: Axes = figure.subplots()
+    rows = range(len(labels), 0, -1)
+    axes.axvspan(0, 1, color="#e8efe4", lw=0)
+    for number, (family, curves) in enumerate(outcome.curves.items()):
+        at = [min(max(place, -0.5), 1.5) for place in curves[curve]]
+        axes.plot(at, rows, ls="", marker="ox^sd"[number % 5], label=family, color=COLOURS[number])
+    axes.set_yticks(rows, labels, fontsize=7)
+    axes.set_xticks([0, 1], ["low end", "high end"])
+    axes.set_xlim(-0.6, 1.6)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    _legend(figure, axes)
+
+
+def _legend(figure: "Figure", axes: "Axes") -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
 
 
 def _half(value: Estimate) -> float:
