@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import optimize
 
 from pipelines.experiments.log import Log
 
@@ -72,23 +73,39 @@ def position_based(randomised: Log) -> Fitted:
 def trust(randomised: Log) -> Fitted:
     """Looked at by place, and clicked at the top also when not wanted, because it is at the top.
 
-    At each place the click rates of groups of items lie on a line over their rates anywhere; its
-    slope is how much is looked at, its height what is clicked regardless. Groups come from one half
-    of the slice and rates from the other, or luck would be read as attraction.
+    chance at place k = k ** -eta x (attraction + (1 - attraction) x trust / k)
+
+    Eta, trust and the attraction of GROUPS of items are fitted to the click rates of groups by
+    place. Groups come from one half of the slice and rates from the other, or luck would be read as
+    attraction.
 
     Source:
-        Vardasbi et al., CIKM 2020 (affine correction). Deviation: lines through groups of items,
-        anchored so that the last place has no trust.
+        Agarwal et al., WWW 2019; read as an affine correction, Vardasbi et al., CIKM 2020.
+        Deviation: power laws instead of free numbers per place, which a slice of this size cannot
+        tell from noise.
     """
     half = np.arange(len(randomised)) % 2 == 0
     group = _groups(randomised.rows(half))[randomised.item_ix[~half]]  # (S/2, K)
     click = randomised.click[~half]
-    rate = np.array(
-        [[click[:, k][group[:, k] == g].mean() for g in range(GROUPS)] for k in _places(click)]
-    )
-    lines = np.array([np.polyfit(rate.mean(axis=0), at, 1) for at in rate])  # (K, 2)
-    slope = np.maximum(lines[:, 0] / lines[0, 0], SLOPE_MIN)
-    floor = np.clip(lines[:, 1] - lines[-1, 1] * slope / slope[-1], 0, FLOOR_MAX)
+    place = np.arange(1, click.shape[1] + 1)
+    cell = group * len(place) + place - 1
+    shown = np.bincount(cell.ravel(), minlength=GROUPS * len(place)).reshape(GROUPS, -1)
+    clicks = np.bincount(cell.ravel(), click.ravel(), GROUPS * len(place)).reshape(GROUPS, -1)
+    rate = clicks / np.maximum(shown, 1)
+    weight = np.sqrt(shown / np.maximum(rate.mean(axis=0), 1e-4))  # of Poisson counts
+
+    def chance(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        looked = place ** -parameters[0]
+        return looked * (1 - parameters[1] / place), looked * parameters[1] / place
+
+    def misfit(parameters: np.ndarray) -> np.ndarray:
+        slope, floor = chance(parameters)
+        return ((parameters[2:, None] * slope + floor - rate) * weight).ravel()
+
+    first = np.clip(rate[:, 0], 1e-3, 0.9)
+    begin = np.r_[1.0, 0.02, first]
+    bounds = (np.zeros(len(begin)), np.r_[3.0, FLOOR_MAX, np.ones(GROUPS)])
+    slope, floor = chance(optimize.least_squares(misfit, begin, bounds=bounds).x)
     return lambda click: Reading(
         np.broadcast_to(slope, click.shape), np.broadcast_to(floor, click.shape)
     )
@@ -131,10 +148,6 @@ ASSUMED: dict[str, Callable[[Log], Fitted]] = {
     "trust": trust,
     "cascade": cascade,
 }
-
-
-def _places(click: np.ndarray) -> range:
-    return range(click.shape[1])
 
 
 def _groups(half: Log) -> np.ndarray:
