@@ -39,9 +39,15 @@ def record(experiment: Experiment, reports: Path, board: Path = BOARD) -> Path:
     return path
 
 
+def recorded(experiment: Experiment, board: Path = BOARD) -> dict[str, Any] | None:
+    """The record of an experiment, or None."""
+    path = board / f"{experiment.card.number}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
 def board_page(experiments: Sequence[Experiment], board: Path = BOARD) -> str:
     """The Markdown page: one line per card, then each card with its results."""
-    records = {e.card.number: _recorded(e, board) for e in experiments}
+    records = {e.card.number: recorded(e, board) for e in experiments}
     lines = [
         "# Experiments",
         "",
@@ -65,7 +71,7 @@ def board_page(experiments: Sequence[Experiment], board: Path = BOARD) -> str:
 def write_board(experiments: Sequence[Experiment], board: Path = BOARD) -> None:
     """Page and charts."""
     for experiment in experiments:
-        content = _recorded(experiment, board)
+        content = recorded(experiment, board)
         if content is not None:
             chart = svg(experiment.draw, from_json(content))
             number, size = experiment.card.number, len(chart.encode())
@@ -80,7 +86,7 @@ def stale(experiments: Sequence[Experiment], board: Path = BOARD) -> list[str]:
     fresh = page.exists() and page.read_text() == board_page(experiments, board)
     wrong = [] if fresh else [page.name]
     for experiment in experiments:
-        content = _recorded(experiment, board)
+        content = recorded(experiment, board)
         chart = board / f"{experiment.card.number}.svg"
         if content and not (chart.exists() and content["identity"] in chart.read_text()):
             wrong.append(chart.name)
@@ -110,7 +116,7 @@ def _section(experiment: Experiment, content: dict[str, Any] | None) -> list[str
     own = experiment.tables(outcome) if experiment.tables else []
     return [
         *head,
-        f"**{outcome.verdict.value.capitalize()}**. If it holds: {outcome.card.sentence}",
+        f"Claimed: {outcome.card.sentence} **{outcome.verdict.value.capitalize()}.**",
         "",
         *(
             ["**The card has changed since; these are results of the earlier one.**", ""]
@@ -142,11 +148,6 @@ def _section(experiment: Experiment, content: dict[str, Any] | None) -> list[str
 
 def _sources(card: Card) -> list[str]:
     return ["*Expected from:*", *(f"- {claim.effect}: {claim.source}" for claim in card.claims), ""]
-
-
-def _recorded(experiment: Experiment, board: Path) -> dict[str, Any] | None:
-    path = board / f"{experiment.card.number}.json"
-    return json.loads(path.read_text()) if path.exists() else None
 
 
 def _anchor(card: Card) -> str:

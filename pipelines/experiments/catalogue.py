@@ -48,13 +48,10 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         e47b.CARD,
         e47b.measure,
         partial(
-            bars_by_family,
-            names={
-                "headline_base": "base",
-                "headline_worst": "worst of the moved worlds",
-                "share_kept": "share of claims that keep their direction",
-            },
-            unit="logged nDCG, shown − oracle; share",
+            lines_by_family,
+            names={effect: effect.replace("_", " ") for effect in e47b.GRADED},
+            across=("base", *e47b.MOVED),
+            axis="",
         ),
         e47b.flips,
     ),

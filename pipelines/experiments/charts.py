@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 COLOURS = ("#2a6f97", "#c8553d", "#588157", "#8d6a9f", "#b08900", "#444444")
 SIZE_INCHES = (7.2, 3.2)
+LONG = 10
+"""Letters of a tick's label; longer ones are turned."""
 
 
 def svg(draw: Callable[[Any, Outcome], None], outcome: Outcome) -> str:
@@ -77,6 +79,8 @@ def lines_by_family(
         axis: what they are.
     """
     families = list(outcome.curves)
+    long = any(len(str(place)) > LONG for place in across)
+    turned: Any = {"rotation": 60, "ha": "right", "fontsize": 7} if long else {}
     panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
     for axes, family in zip(panels, families, strict=True):
         for number, (name, told) in enumerate(names.items()):
@@ -84,7 +88,9 @@ def lines_by_family(
             axes.plot(across, outcome.curves[family][name], label=told, color=colour, marker=".")
         axes.set_title(family, fontsize=9)
         axes.set_xlabel(axis)
-        axes.set_xticks(across)
+        axes.set_xticks(across, [str(place) for place in across], **turned)
+        if axes.get_ylim()[0] < 0:
+            axes.axhline(0, color="#888888", lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     _legend(figure, panels[0])
 

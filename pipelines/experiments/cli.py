@@ -1,5 +1,6 @@
 """`shortlist experiment`: list, show, run, report, record. What is heavy is imported when called."""
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,20 +39,15 @@ Number = Annotated[str, typer.Argument(help="Number of the experiment, such as E
 
 @app.command("list", epilog="Example: [bold]shortlist experiment list[/]")
 def list_() -> None:
-    """Every card: its claim, its tier, and the verdict of its latest run here."""
+    """Every card: its tier, the verdict of its latest run here, and the one in docs/experiments."""
     from pipelines.experiments.catalogue import EXPERIMENTS
 
     reports = Settings().home / "reports"
-    table = Table("", "tier", "worlds", "title", "verdict here", box=None)
+    table = Table("", "tier", "worlds", "title", "verdict here", "recorded", box=None)
     for experiment in EXPERIMENTS:
         card = experiment.card
-        table.add_row(
-            card.number,
-            card.tier.value,
-            str(len(card.families)),
-            card.title,
-            _latest(card.number, reports),
-        )
+        facts = (card.number, card.tier.value, str(len(card.families)), card.title)
+        table.add_row(*facts, _latest(card.number, reports), _recorded(experiment))
     console.print(table)
 
 
@@ -167,14 +163,25 @@ def _named(number: str) -> "Experiment":
 
 
 def _latest(number: str, reports: Path) -> str:
-    import json
-
     from pipelines.experiments.outcome import report_of
 
     path = report_of(number, reports)
-    if not path.exists():
-        return "[dim]not run[/]"
-    verdict = json.loads(path.read_text())["verdict"]
+    return _word(json.loads(path.read_text())["verdict"]) if path.exists() else "[dim]not run[/]"
+
+
+def _recorded(experiment: "Experiment") -> str:
+    """The verdict on the board, and whether card or code have changed since."""
+    from pipelines.experiments.board import recorded
+    from pipelines.experiments.identity import identity
+
+    content = recorded(experiment)
+    if content is None:
+        return "[dim]none[/]"
+    same = content["identity"] == identity(experiment.card, content["scale"], experiment.measure)
+    return _word(content["verdict"]) + ("" if same else " [dim](by earlier code)[/]")
+
+
+def _word(verdict: str) -> str:
     return f"[{COLOURS[verdict]}]{verdict}[/]"
 
 
@@ -186,5 +193,4 @@ def _tell(outcome: "Outcome") -> None:
         for row in content.rows:
             table.add_row(*row)
         console.print(table)
-    word = outcome.verdict.value
-    console.print(f"[bold {COLOURS[word]}]{outcome.card.number}: {word}[/]")
+    console.print(f"[bold]{outcome.card.number}: {_word(outcome.verdict.value)}[/]")

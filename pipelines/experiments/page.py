@@ -32,8 +32,8 @@ def page(outcome: Outcome, chart: str, tables: Sequence[Table], about: Mapping[s
     card = outcome.card
     parts = [
         f"<h1>{escape(card.number)} {escape(card.title)}</h1>",
-        f"<p><strong>{_word(outcome.verdict.value)}</strong>. {escape(card.sentence)}</p>",
         f"<p><em>{escape(card.question)}</em></p>",
+        f"<p>Claimed: {escape(card.sentence)} <strong>{_word(outcome.verdict.value)}</strong></p>",
         chart[chart.index("<svg") :],
         three_numbers(outcome).html(),
         verdicts(outcome).html(),

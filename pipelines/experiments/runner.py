@@ -140,18 +140,29 @@ def _measure_one(experiment: Experiment, setting: Setting, seed: int, folder: Pa
 def _forecast(
     card: Card, folder: Path, todo: Sequence[tuple[str, int]], waiting: Sequence[tuple[str, int]]
 ) -> str:
-    """How long it will take: by the seeds that are finished, else by what the tier allows."""
-    finished = [
-        json.loads(_file(folder, *pair).read_text())["seconds"]
-        for pair in todo
-        if pair not in waiting
-    ]
+    """How long it will take: by measurements of this scale made before, else by the tier's limit."""
     told = f"{len(waiting)} of {len(todo)} measurements to make"
+    seconds = _seconds_before(folder)
     if not waiting:
         return told
-    if finished:
-        return f"{told}, about {len(waiting) * sum(finished) / len(finished):.0f} s"
+    if seconds:
+        return f"{told}, about {len(waiting) * sum(seconds) / len(seconds):.0f} s"
     return f"{told}, at most {TIER_S[card.tier]} s by tier {card.tier}; the bar knows more soon"
+
+
+def _seconds_before(folder: Path) -> list[float]:
+    """Of each measurement at this scale: of this very experiment, else of its earlier versions."""
+    scale = json.loads((folder / "card.json").read_text())["scale"]
+    for place in ([folder], folder.parent.iterdir()):
+        found = [
+            json.loads(path.read_text())["seconds"]
+            for one in place
+            if json.loads((one / "card.json").read_text())["scale"] == scale
+            for path in one.glob("[!.]*-*.json")
+        ]
+        if found:
+            return found
+    return []
 
 
 def _bar() -> Progress:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 
 from pipelines.experiments.outcome import Outcome
-from pipelines.experiments.verdict import Estimate
+from pipelines.experiments.verdict import Estimate, Verdict
 
 SHOWN = ("observed", "true", "gap")
 
@@ -30,8 +30,7 @@ class Table:
         """One table element."""
         head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
         body = "\n".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self.rows
+            "<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in self.rows
         )
         return (
             f"<h2>{escape(self.title)}</h2>\n<table><thead><tr>{head}</tr></thead>"
@@ -83,6 +82,12 @@ def measurements(outcome: Outcome) -> Table:
     rows = [[name, *(told(outcome.metrics[family][name]) for family in families)] for name in names]
     title = f"All measurements: mean over {len(outcome.seeds)} seeds, 95 % interval"
     return Table(title, ("measurement", *families), rows)
+
+
+def _cell(text: str) -> str:
+    """A verdict carries its colour."""
+    mark = f' class="{text.replace(" ", "-")}"' if text in set(Verdict) else ""
+    return f"<td{mark}>{escape(text)}</td>"
 
 
 def _signed(direction: str, minimum: float) -> str:
