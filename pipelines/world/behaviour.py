@@ -235,7 +235,9 @@ def _tired(truth: Truth, state: State, visits: Visits, item_ix: np.ndarray) -> n
 def _satisfying(truth: Truth, match: Match, item_ix: np.ndarray) -> np.ndarray:
     """Quality, style and taste satisfy, a wrong price grates; appeal has no say."""
     quality = truth.items.quality[item_ix]
-    return sigmoid(1.1 * quality + 0.6 * match.style + 0.8 * (match.taste - 0.5) - 0.4 * match.price)
+    return sigmoid(
+        1.1 * quality + 0.6 * match.style + 0.8 * (match.taste - 0.5) - 0.4 * match.price
+    )
 
 
 def _mistakes(

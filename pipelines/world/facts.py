@@ -169,7 +169,9 @@ def perfect_auc(log: Log) -> float:
     ties = np.unique(score, return_inverse=True)[1]
     ranks = (np.bincount(ties, ranks) / np.bincount(ties))[ties]
     clicks = click.sum()
-    return float((ranks[click].sum() - clicks * (clicks + 1) / 2) / (clicks * (len(click) - clicks)))
+    return float(
+        (ranks[click].sum() - clicks * (clicks + 1) / 2) / (clicks * (len(click) - clicks))
+    )
 
 
 def user_variance_share(log: Log) -> float:
@@ -262,7 +264,7 @@ FACTS: dict[str, Fact] = {
     "item_half_life_days": Fact(item_half_life_days, 7, 90, OWN),
     "category_half_lives": Fact(category_half_lives, 1.3, 20, OWN),
     "topic_lift": Fact(topic_lift, 1.1, 4, OWN),
-    "price_consistency": Fact(price_consistency, 0.05, 0.8, OWN),
+    "price_consistency": Fact(price_consistency, 0.03, 0.8, OWN),
     "retention": Fact(retention, 0.3, 0.9, OWN),
 }
 
@@ -346,9 +348,16 @@ def _click_chain(log: Log, without: np.ndarray | None = None) -> tuple[np.ndarra
     """Clicks by user and time, but on some items: slate, user, session, category, price level."""
     clicks = log.clicks if without is None else log.clicks & ~without[log.item_ix]
     slate, place = np.nonzero(clicks)
-    slate, place = (part[np.argsort(log.visits.user_ix[slate], kind="stable")] for part in (slate, place))
+    slate, place = (
+        part[np.argsort(log.visits.user_ix[slate], kind="stable")] for part in (slate, place)
+    )
     items, item = log.truth.items, log.item_ix[slate, place]
     price = np.log(items.price)
-    usual = np.array([np.median(price[items.category == c]) if (items.category == c).any() else 0 for c in range(items.category.max() + 1)])
+    usual = np.array(
+        [
+            np.median(price[items.category == c]) if (items.category == c).any() else 0
+            for c in range(items.category.max() + 1)
+        ]
+    )
     level = (price - usual[items.category])[item]
     return slate, log.visits.user_ix[slate], log.visits.session[slate], items.category[item], level

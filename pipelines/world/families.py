@@ -36,7 +36,9 @@ class Match:
 
     taste: np.ndarray  # 0..1 share of the category, 1 = the favourite
     style: np.ndarray  # about standard normal
-    price: np.ndarray  # e-folds between price and what the user is at home with; 0 where price is off
+    price: (
+        np.ndarray
+    )  # e-folds between price and what the user is at home with; 0 where price is off
     appeal: np.ndarray  # standard normal
 
 
@@ -78,7 +80,7 @@ class Position:
         Deviation: the slope depends on the device.
     """
 
-    base, taste, style, price, appeal = -1.5, 1.6, 0.4, 1.6, 0.4
+    base, taste, style, price, appeal = -1.5, 1.5, 0.4, 1.5, 0.4
 
     def utility(self, match: Match) -> np.ndarray:
         """A sum of effects."""
@@ -103,7 +105,7 @@ class Trust:
     """
 
     curiosity, most = 0.018, 0.98
-    taste, style, style_ease, appeal, appeal_ease, price_width = 2.5, 1.1, 0.8, 1.1, 0.8, 0.5
+    taste, style, style_ease, appeal, appeal_ease, price_width = 2.5, 1.1, 0.8, 1.1, 0.8, 0.45
     invited, invited_slope = 0.06, 0.7
     """Chance that the first place is clicked by a trusting user although it does not appeal, and
     how fast that falls with the place."""

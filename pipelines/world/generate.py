@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -46,9 +45,8 @@ class World:
         for day in log_past(truth, state):
             tables.append(events(truth, day))
             name = self._first_day() + timedelta(days=day.number)
-            store.save_responses(
-                responses(truth, day.played, day.request_ids), name, "history", self.home
-            )
+            told = responses(truth, day.played.visits, day.played.reaction, day.request_ids)
+            store.save_responses(told, name, "history", self.home)
         every = pd.concat(tables, ignore_index=True)
         arrived = every["seen_at"] < pd.Timestamp(truth.end)
         store.save_state(state, self.home)
@@ -132,12 +130,11 @@ def open_world(home: Path) -> World:
 
 
 def fingerprint(log: pd.DataFrame) -> str:
-    """sha256 of an event log: of its columns, types and values in their order."""
+    """sha256 of an event log: its columns, types and values, in their order."""
     digest = hashlib.sha256()
     plain = pa.Table.from_pandas(log, preserve_index=False).replace_schema_metadata(None)
-    with pa.ipc.new_stream(pa.BufferOutputStream(), plain.schema):
-        digest.update(str(plain.schema).encode())
-    for name in plain.column_names:
-        column = plain[name].to_pandas()
-        digest.update(pd.util.hash_array(np.asarray(column.astype(object))).tobytes())
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, plain.schema) as stream:
+        stream.write_table(plain.combine_chunks())
+    digest.update(sink.getvalue())
     return digest.hexdigest()

@@ -45,9 +45,7 @@ class Happenings:
     value: np.ndarray  # money of a purchase, stars of a rating, else NaN
 
 
-def happenings(
-    truth: Truth, visits: Visits, item_ix: np.ndarray, reaction: Reaction
-) -> Happenings:
+def happenings(truth: Truth, visits: Visits, item_ix: np.ndarray, reaction: Reaction) -> Happenings:
     """Events of S slates, by kind, then by slate and place; duplicates directly follow."""
     slate, place = np.nonzero(reaction.click)
     luck, item = visits.luck[slate], item_ix[slate, place]
@@ -71,7 +69,9 @@ def happenings(
     row = np.concatenate([np.flatnonzero(did) for did, _, _ in kinds])
     at_us = np.concatenate([moment[did] for did, moment, _ in kinds])
     value = np.concatenate([worth[did] for did, _, worth in kinds])
-    return _transported(truth, visits, item, Happenings(slate[row], place[row], kind, at_us, at_us, value), row)
+    return _transported(
+        truth, visits, item, Happenings(slate[row], place[row], kind, at_us, at_us, value), row
+    )
 
 
 def table(

@@ -72,9 +72,7 @@ def policy(heat: np.ndarray, on_sale: np.ndarray, explored: float) -> np.ndarray
     return chance + explored * on_sale / on_sale.sum()
 
 
-def draw_slates(
-    chance: np.ndarray, luck: np.ndarray, length: int
-) -> tuple[np.ndarray, np.ndarray]:
+def draw_slates(chance: np.ndarray, luck: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw lists without replacement, and the propensity of each place.
 
     Drawing with replacement and skipping repeats is drawing without, so the chance of an item at a
@@ -126,10 +124,8 @@ def events(truth: Truth, day: LoggedDay) -> pd.DataFrame:
     return pd.concat([_impressions(truth, day), did], ignore_index=True)
 
 
-def responses(truth: Truth, played: Played, request_ids: list[str]) -> pa.Table:
+def responses(truth: Truth, visits: Visits, reaction: Reaction, request_ids: list[str]) -> pa.Table:
     """The truth of S slates: what nobody but an experiment may see."""
-    reaction, visits = played.reaction, played.visits
-    left = reaction.left[:, None]
     return pa.table(
         {
             "request_id": request_ids,
@@ -142,7 +138,7 @@ def responses(truth: Truth, played: Played, request_ids: list[str]) -> pa.Table:
             "examination": _lists(reaction.examination),
             "attraction": _lists(reaction.attraction),
             "satisfaction": _lists(reaction.satisfaction),
-            "dwell_s": _lists(np.where(left, 0, reaction.dwell_s)),
+            "dwell_s": _lists(reaction.dwell_s),
             "returned": reaction.returned.sum(axis=1),
             "disliked": reaction.disliked.sum(axis=1),
         }
@@ -165,9 +161,7 @@ def _slates(
     return item_ix, propensity
 
 
-def _completed(
-    drawn: np.ndarray, chance: np.ndarray, luck: np.ndarray, length: int
-) -> np.ndarray:
+def _completed(drawn: np.ndarray, chance: np.ndarray, luck: np.ndarray, length: int) -> np.ndarray:
     """A slate that begins with `drawn`; the Gumbel trick draws the rest in one go."""
     left = chance.copy()
     left[drawn] = 0.0
@@ -216,6 +210,7 @@ def _impressions(truth: Truth, day: LoggedDay) -> pd.DataFrame:
 
 
 def _lists(values: np.ndarray) -> pa.Array:
-    """(S, K) as one list of float32 per row."""
+    """(S, K) as one list of float32 per row; slates over HTTP may differ in length."""
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
     flat = pa.array(np.ascontiguousarray(values, np.float32).ravel())
-    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    return pa.ListArray.from_arrays(pa.array(offsets), flat)

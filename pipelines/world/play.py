@@ -5,6 +5,7 @@ answered together, then everybody's second; slate by slate in order of time give
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -71,7 +72,7 @@ def waves(visits: Visits) -> Iterator[np.ndarray]:
     nth[by_user] = np.arange(len(who)) - start
     order = np.argsort(nth, kind="stable")
     edges = np.searchsorted(nth[order], np.arange(nth.max() + 2)) if len(nth) else [0]
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         yield order[low:high]
 
 

@@ -106,7 +106,9 @@ def _items(config: WorldConfig, start_us: int, rng: np.random.Generator) -> Item
         half_life_days=config.half_life_days * speed[category],
         season_peak=rng.uniform(0, 365, len(names))[category],
         hit_at=_hits(config, n, start_us, rng),
-        stock=rng.exponential(config.stock or 0.0, n).round() if config.stock else np.full(n, np.inf),
+        stock=rng.exponential(config.stock or 0.0, n).round()
+        if config.stock
+        else np.full(n, np.inf),
     )
 
 
@@ -128,7 +130,9 @@ def _lives(
     if not rate:
         return launched_at, np.full(len(born), NEVER_US)
     left_days = rng.exponential(1 / rate, len(born))
-    retires_at = np.maximum(launched_at, start_us) + (left_days * 86_400).astype(np.int64) * SECOND_US
+    retires_at = (
+        np.maximum(launched_at, start_us) + (left_days * 86_400).astype(np.int64) * SECOND_US
+    )
     return launched_at, retires_at
 
 
@@ -160,8 +164,11 @@ def _users(config: WorldConfig, start_us: int, rng: np.random.Generator) -> User
     minority = ~is_new & (rng.random(n) < config.minority) & config.on("minority")
     location = np.where(is_new, NEW_LOCATION, rng.choice(LOCATIONS, n, p=LOCATION_SHARES))
     style = rng.normal(0, 1, (n, STYLE_WIDTH))
-    trust = rng.beta(4 * config.trust_mean, 4 - 4 * config.trust_mean, n) if 0 < config.trust_mean < 1 \
+    trust = (
+        rng.beta(4 * config.trust_mean, 4 - 4 * config.trust_mean, n)
+        if 0 < config.trust_mean < 1
         else np.full(n, config.trust_mean)
+    )
     hours = rng.integers(-HABIT_HOURS, HABIT_HOURS + 1, n)
     bot = ~is_new & (rng.random(n) < config.bots) & config.on("bots")
     return Users(

@@ -6,8 +6,6 @@ shelves (`stock`) are shared, and only in a world that counts them.
 Axis letters: U users, C categories, D style dimensions, N items, R places of a memory.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from pipelines.world.draws import normal, uniform
