@@ -125,8 +125,8 @@ def record(number: Number) -> None:
     from pipelines.experiments.board import record as put
     from pipelines.experiments.catalogue import EXPERIMENTS
 
-    path = put(_named(number), Settings().home / "reports")
-    write_board(EXPERIMENTS)
+    path = put(_named(number), Settings().home / "reports", BOARD)
+    write_board(EXPERIMENTS, BOARD)
     console.print(f"recorded: {path}; page: {BOARD / 'README.md'}")
 
 

@@ -16,6 +16,7 @@ from pipelines.experiments.cli import app as sub_app
 from pipelines.experiments.cli import parse_seeds
 from pipelines.experiments.outcome import from_json
 from pipelines.experiments.publish import read, run_and_report, write_pages
+from pipelines.experiments.tables import Table
 from pipelines.experiments.verdict import Verdict
 from tests.pipelines.experiments.toy import CARD, TOY
 
@@ -154,3 +155,43 @@ def test_an_unknown_number_is_refused_with_the_known_ones():
     told = CliRunner().invoke(app, ["experiment", "show", "E-00"])
     assert isinstance(told.exception, ContractError)
     assert EXPERIMENTS[0].card.number in str(told.exception)
+
+
+def test_run_report_and_record_from_the_command_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("SHORTLIST_HOME", str(tmp_path / "var"))
+    monkeypatch.setattr("pipelines.experiments.catalogue.EXPERIMENTS", (TOY,))
+    monkeypatch.setattr(board, "BOARD", tmp_path / "board")
+    run = CliRunner().invoke(
+        app, ["experiment", "run", "e-99", "--scale", "tiny", "--seeds", "0-5"]
+    )
+    assert run.exit_code == 0, run.output
+    assert "E-99: confirmed" in " ".join(run.output.split())
+    assert read("E-99", tmp_path / "var" / "reports")["seeds"] == [0, 1, 2, 3, 4, 5]
+    told = CliRunner().invoke(app, ["experiment", "report", "E-99"])
+    assert "dashboard: seen" in " ".join(told.output.split()), told.output
+    recorded = CliRunner().invoke(app, ["experiment", "record", "E-99"])
+    assert recorded.exit_code == 0, recorded.output
+    names = {path.name for path in (tmp_path / "board").iterdir()}
+    assert names == {"E-99.json", "E-99.svg", "README.md"}
+
+
+def test_the_list_says_when_card_or_code_have_changed_since_the_record(home, monkeypatch, tmp_path):
+    monkeypatch.setenv("SHORTLIST_HOME", str(home))
+    monkeypatch.setattr(
+        "pipelines.experiments.board.recorded", lambda _: read("E-99", home / "reports")
+    )
+    monkeypatch.setattr("pipelines.experiments.catalogue.EXPERIMENTS", (TOY,))
+    assert "earlier code" not in listed()
+    changed = replace(TOY, card=replace(CARD, change_our_mind="nothing"))
+    monkeypatch.setattr("pipelines.experiments.catalogue.EXPERIMENTS", (changed,))
+    assert "(by earlier" in listed()
+
+
+def listed():
+    return " ".join(CliRunner().invoke(app, ["experiment", "list"]).output.split())
+
+
+def test_a_table_is_the_same_in_both_languages():
+    table = Table("Title", ("a", "b"), [["x|y", "refuted"]])
+    assert table.markdown() == "**Title**\n\n| a | b |\n| --- | --- |\n| x\\|y | refuted |"
+    assert '<td>x|y</td><td class="refuted">refuted</td>' in table.html()

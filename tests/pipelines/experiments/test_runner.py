@@ -178,3 +178,18 @@ def test_a_seed_file_holds_what_was_measured(tmp_path):
     content = json.loads(next(tmp_path.rglob("right-3.json")).read_text())
     assert set(content) == {"values", "within", "curves", "seconds"}
     assert set(content["values"]) == {"gain", "cost", "seen"}
+
+
+def test_the_duration_is_told_beforehand(tmp_path, capsys):
+    def told():
+        return " ".join(capsys.readouterr().err.split())
+
+    run(TOY, tmp_path, "tiny", range(2), resume=False)
+    assert "4 of 4 measurements to make, at most 120 s by tier S" in told()
+    run(TOY, tmp_path, "tiny", range(3), resume=True)
+    assert "2 of 6 measurements to make, about 0 s" in told()
+    changed = replace(TOY, card=replace(CARD, title="Another"))
+    run(changed, tmp_path, "tiny", range(2), resume=True)
+    assert "4 of 4 measurements to make, about 0 s" in told(), "an earlier version tells"
+    run(changed, tmp_path, "small", range(1), resume=True)
+    assert "at most 120 s" in told(), "another scale does not"
