@@ -12,5 +12,8 @@ Read:
     outcome    estimates and verdicts, to JSON and back
     tables, charts, page, publish   what people read after a run
     board      recorded results in docs/experiments/
-    catalogue  all experiments; e02, e04, e47a, e47b, e47e measure them
+    world      names in, logs with their truth out
+    log, measures, click_models, wishes   what the experiments share
+    e02, e04, e47a, e47b, e47e            cards, and what measures them
+    catalogue, own_tables                 all experiments, with their charts and tables
 """

@@ -27,13 +27,21 @@ BOARD = PROJECT / "docs" / "experiments"
 CHART_BYTES_MAX = 40_000
 
 
-def record(experiment: Experiment, reports: Path, board: Path = BOARD) -> Path:
+def record(
+    experiment: Experiment, reports: Path, board: Path = BOARD, note: str | None = None
+) -> Path:
     """Copy the latest run's results into the board, rounded to what an interval can carry.
+
+    Args:
+        experiment: which.
+        reports: folder of this home's reports.
+        board: where records are kept.
+        note: what was understood after the run; it stands apart from the card and grades nothing.
 
     Raises:
         ContractError: the experiment was not run in this home.
     """
-    content = _rounded(read(experiment.card.number, reports))
+    content = {**_rounded(read(experiment.card.number, reports)), "note": note}
     path = board / f"{experiment.card.number}.json"
     write_json(path, content)
     return path
@@ -118,6 +126,7 @@ def _section(experiment: Experiment, content: dict[str, Any] | None) -> list[str
         *head,
         f"Claimed: {outcome.card.sentence} **{outcome.verdict.value.capitalize()}.**",
         "",
+        *([f"Understood afterwards: {content['note']}", ""] if content.get("note") else []),
         *(
             ["**The card has changed since; these are results of the earlier one.**", ""]
             if changed

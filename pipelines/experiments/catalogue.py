@@ -6,11 +6,10 @@ identity and cost nobody a run.
 
 from functools import partial
 
-from pipelines.experiments import e02, e04, e47a, e47b, e47e
+from pipelines.experiments import e02, e04, e47a, e47b, e47e, own_tables
 from pipelines.experiments.charts import bars_by_family, lines_by_family, places_in_range
 from pipelines.experiments.click_models import ASSUMED
 from pipelines.experiments.runner import Experiment
-from pipelines.experiments.world import RANGES
 
 EXPERIMENTS: tuple[Experiment, ...] = (
     Experiment(
@@ -36,13 +35,13 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             across=e04.SLOTS,
             axis="slots; vertical: AUC",
         ),
-        e04.gates,
+        own_tables.gates,
     ),
     Experiment(
         e47a.CARD,
         e47a.measure,
-        partial(places_in_range, curve="place in range", labels=list(RANGES)),
-        e47a.facts_table,
+        places_in_range,
+        own_tables.facts,
     ),
     Experiment(
         e47b.CARD,
@@ -53,7 +52,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             across=("base", *e47b.MOVED),
             axis="",
         ),
-        e47b.flips,
+        own_tables.flips,
     ),
     Experiment(
         e47e.CARD,
@@ -63,6 +62,6 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             names={f"curve_error_{name}": f"assumes {name}" for name in ASSUMED},
             unit="error of the curve",
         ),
-        e47e.cross_tables,
+        own_tables.cross_tables,
     ),
 )

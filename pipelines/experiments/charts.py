@@ -95,21 +95,20 @@ def lines_by_family(
     _legend(figure, panels[0])
 
 
-def places_in_range(figure: "Figure", outcome: Outcome, curve: str, labels: Sequence[str]) -> None:
-    """One row per label, one mark per family: where a value stands between 0 (low) and 1 (high).
+def places_in_range(figure: "Figure", outcome: Outcome) -> None:
+    """One row per curve, one mark per family: where it stands between 0 (low end) and 1 (high end).
 
     Args:
         figure: to draw on.
-        outcome: whose curves are drawn.
-        curve: name of the one that holds the places, in the order of the labels.
-        labels: of the rows.
+        outcome: each of whose curves is one number.
     """
+    labels = list(next(iter(outcome.curves.values())))
     figure.set_size_inches(SIZE_INCHES[0], 0.4 + 0.24 * len(labels))
     axes: Axes = figure.subplots()
     rows = range(len(labels), 0, -1)
     axes.axvspan(0, 1, color="#e8efe4", lw=0)
     for number, (family, curves) in enumerate(outcome.curves.items()):
-        at = [min(max(place, -0.5), 1.5) for place in curves[curve]]
+        at = [min(max(place, -0.5), 1.5) for (place,) in curves.values()]
         axes.plot(at, rows, ls="", marker="ox^sd"[number % 5], label=family, color=COLOURS[number])
     axes.set_yticks(rows, labels, fontsize=7)
     axes.set_xticks([0, 1], ["low end", "high end"])

@@ -118,14 +118,19 @@ def report(
         console.print(f"page: {path}")
 
 
-@app.command(epilog="Example: [bold]shortlist experiment record E-02[/]")
-def record(number: Number) -> None:
+@app.command(epilog="Example: [bold]shortlist experiment record E-02 --note 'what it taught'[/]")
+def record(
+    number: Number,
+    note: Annotated[
+        str | None, typer.Option(help="What was understood after the run; grades nothing.")
+    ] = None,
+) -> None:
     """Copy the latest run's results into docs/experiments/, and generate its page anew."""
     from pipelines.experiments.board import BOARD, write_board
     from pipelines.experiments.board import record as put
     from pipelines.experiments.catalogue import EXPERIMENTS
 
-    path = put(_named(number), Settings().home / "reports", BOARD)
+    path = put(_named(number), Settings().home / "reports", BOARD, note)
     write_board(EXPERIMENTS, BOARD)
     console.print(f"recorded: {path}; page: {BOARD / 'README.md'}")
 

@@ -1,4 +1,13 @@
-"""E-02: on logged clicks the best ranking is the one that made the log."""
+"""E-02: on logged clicks the best ranking is the one that made the log.
+
+Interview: Offline nDCG on last week's clicks went down, and you ship the model all the same. Why?
+    Because last week's clicks fell where last week's ranker made people look. Such an nDCG pays for
+    agreeing with that ranker, so a better model can lose on it. Judge on the few percent of traffic
+    that was shown in random order, or by interleaving, or by the propensities that were logged.
+    Trade-off: the slice in random order is small and costs clicks; its intervals are wide, and it
+    judges the order of what was retrieved, not what was never shown.
+    Shown by: tests/pipelines/experiments/test_e02.py::test_the_log_prefers_the_order_that_made_it
+"""
 
 import numpy as np
 

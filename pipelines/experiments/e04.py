@@ -7,8 +7,6 @@ import numpy as np
 from pipelines.experiments.card import Card, Claim, Direction, Measured, Setting, Tier, half_width
 from pipelines.experiments.log import Log
 from pipelines.experiments.measures import by_user, click_ndcg, expected_auc
-from pipelines.experiments.outcome import Outcome
-from pipelines.experiments.tables import Table
 from pipelines.experiments.world import FAMILIES, NOTHING_TO_LEARN, logged
 
 AUC_TO_SHIP, AUC_TO_WAKE, NDCG_TO_SHIP = 0.85, 0.80, 0.45
@@ -113,36 +111,3 @@ def ndcg_range(log: Log, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """NDCG on logged clicks of a random order, and of the order by the true chance of each click."""
     random = np.random.default_rng([seed, 404]).random(log.item_ix.shape)
     return click_ndcg(log.click, random), click_ndcg(log.click, log.chance)
-
-
-def gates(outcome: Outcome) -> list[Table]:
-    """Each printed gate as a share of the way from knowing nothing to knowing everything."""
-    rows = []
-    for family, values in outcome.metrics.items():
-        auc, best = values["auc_perfect"].mean, values["ndcg_best"].mean
-        random = values["ndcg_random"].mean
-        rows += [
-            [f"AUC > {AUC_TO_SHIP:g} to ship", family, f"0.5 … {auc:.3f}", _share(AUC_TO_SHIP, 0.5, auc)],
-            [f"AUC < {AUC_TO_WAKE:g} to alarm", family, f"0.5 … {auc:.3f}", _share(AUC_TO_WAKE, 0.5, auc)],
-            [
-                "place alone",
-                family,
-                f"0.5 … {auc:.3f}",
-                _share(values["auc_place"].mean, 0.5, auc),
-            ],
-            [
-                f"nDCG@10 > {NDCG_TO_SHIP:g} to ship",
-                family,
-                f"{random:.3f} … {best:.3f}",
-                _share(NDCG_TO_SHIP, random, best),
-            ],
-        ]  # fmt: skip
-    columns = ("gate", "world", "from knowing nothing to perfect", "the gate stands at")
-    return [Table("The printed gates in the range that can be reached here", columns, rows)]
-
-
-def _share(gate: float, nothing: float, perfect: float) -> str:
-    """Where the gate stands between the two; beyond either end it says so."""
-    share = (gate - nothing) / (perfect - nothing)
-    end = " (out of reach)" if share > 1 else " (passed by chance)" if share <= 0 else ""
-    return f"{share:.0%}{end}"

@@ -1,8 +1,6 @@
 """E-47a: whether the worlds look like published logs, before anything is concluded from them."""
 
 from pipelines.experiments.card import Card, Claim, Direction, Measured, Setting, Tier
-from pipelines.experiments.outcome import Outcome
-from pipelines.experiments.tables import Table, told
 from pipelines.experiments.world import FAMILIES, RANGES, facts
 
 CARD = Card(
@@ -41,22 +39,11 @@ def measure(setting: Setting, seed: int) -> Measured:
     """Every fact of one world; its place in its range for the chart (0 = low end, 1 = high end)."""
     found, clicks, looks = facts(setting, seed)
     held = [low <= found[name] <= high for name, (low, high, _) in RANGES.items()]
-    places = [(found[name] - low) / (high - low) for name, (low, high, _) in RANGES.items()]
+    places = {name: [(found[name] - low) / (high - low)] for name, (low, high, _) in RANGES.items()}
     values = {
         **found,
         "facts_held": sum(held) / len(held),
         "click_ratio": float(clicks[0] / clicks[-1]),
         "look_ratio": float(looks[0] / looks[-1]),
     }
-    return Measured(values, curves={"place in range": places})
-
-
-def facts_table(outcome: Outcome) -> list[Table]:
-    """Every fact in every world, marked where its mean leaves the range."""
-    families = list(outcome.metrics)
-    rows = []
-    for name, (low, high, source) in RANGES.items():
-        found = [outcome.metrics[family][name] for family in families]
-        cells = [told(one) + ("" if low <= one.mean <= high else " OUT") for one in found]
-        rows.append([name, f"{low:g} … {high:g}", *cells, source])
-    return [Table("Stylised facts", ("fact", "range", *families, "source"), rows)]
+    return Measured(values, curves=places)

@@ -5,8 +5,6 @@ import numpy as np
 from pipelines.experiments import e02, e04
 from pipelines.experiments.card import Card, Claim, Direction, Measured, Setting, Tier
 from pipelines.experiments.log import Logged
-from pipelines.experiments.outcome import Outcome
-from pipelines.experiments.tables import Table, told
 from pipelines.experiments.world import FAMILIES, KNOBS, NOTHING_TO_LEARN, logged
 
 GRADED = {
@@ -79,18 +77,3 @@ def effects(logs: Logged) -> dict[str, float]:
         "gate_minus_perfect": e04.AUC_TO_SHIP - auc["perfect"],
     }
     return {effect: found[effect] for effect in GRADED}
-
-
-def flips(outcome: Outcome) -> list[Table]:
-    """Every graded effect in every moved world, marked where its mean turns round."""
-    tables = []
-    for effect, card in GRADED.items():
-        rows = []
-        for world in ("base", *MOVED):
-            cells = []
-            for values in outcome.metrics.values():
-                here, home = values[f"{world}: {effect}"], values[f"base: {effect}"]
-                cells.append(told(here) + (" FLIPS" if here.mean * home.mean <= 0 else ""))
-            rows.append([world, *cells])
-        tables.append(Table(f"{card}: {effect}", ("world", *outcome.metrics), rows))
-    return tables

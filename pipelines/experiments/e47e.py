@@ -1,6 +1,15 @@
 """E-47e: an estimator that assumes the world's own click model looks better than it is.
 
 Every assumption of click_models.py meets every family of worlds.
+
+Interview: Your debiasing recovers the truth in simulation. Why should it in production?
+    It need not: each correction assumes how people look at a list, and recovers the truth where
+    they look that way. So test it in worlds that click otherwise, report the whole table of assumed
+    against true, and in production check the assumption itself: under a place-only model the click
+    rate below a click is what it is below none.
+    Trade-off: the wrong assumption may still rank better than none; the table says how much of the
+    gain is left, not that the right model has been found.
+    Shown by: tests/pipelines/experiments/test_click_models.py::test_by_position_a_cascade_is_misread
 """
 
 import numpy as np
@@ -9,8 +18,6 @@ from pipelines.experiments.card import Card, Claim, Direction, Measured, Setting
 from pipelines.experiments.click_models import ASSUMED
 from pipelines.experiments.log import Log, Logged
 from pipelines.experiments.measures import by_user, click_ndcg, telling, true_ndcg
-from pipelines.experiments.outcome import Outcome
-from pipelines.experiments.tables import Table, told
 from pipelines.experiments.wishes import learn
 from pipelines.experiments.world import FAMILIES, logged
 
@@ -118,19 +125,3 @@ def _row(
 
 def _clicking(log: Log) -> np.ndarray:
     return log.user_ix[log.click.any(axis=1)]
-
-
-def cross_tables(outcome: Outcome) -> list[Table]:
-    """Assumed in rows, true in columns, once for the curve and once for the ranking."""
-    families = list(outcome.metrics)
-    tables = []
-    for title, prefix in (
-        ("Error of the curve (smaller is better)", "curve_error"),
-        ("True nDCG@10 of the model (larger is better)", "true_ndcg"),
-    ):
-        rows = [
-            [name, *(told(outcome.metrics[family][f"{prefix}_{name}"]) for family in families)]
-            for name in ASSUMED
-        ]
-        tables.append(Table(title, ("assumed", *(f"true: {family}" for family in families)), rows))
-    return tables

@@ -81,8 +81,10 @@ def test_cascade_recovers_how_far_is_read():
     assert first_passed == pytest.approx(0.8, abs=0.05), "what stands below none"
 
 
-def test_by_position_a_cascade_is_read_wrongly_below_a_click():
+def test_by_position_a_cascade_is_misread():
     log = reading_down(on=0.95, on_after_click=0.1, wanted=0.3)
+    after, after_none = log.click[:, 1:][log.click[:, :-1]], log.click[:, 1:][~log.click[:, :-1]]
+    assert after.mean() < after_none.mean() / 2, "what a place-only model says cannot be"
     by_place = position_based(log)(log.click).slope
     below = log.click[:, :-1]
     seen = log.examination[:, 1:][below].mean()

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from pipelines.experiments.e04 import _share, aucs, ndcg_range, scaled
+from pipelines.experiments.e04 import aucs, ndcg_range, scaled
 from pipelines.experiments.log import Log
+from pipelines.experiments.own_tables import share_of
 from tests.pipelines.experiments.oracle import world
 
 
@@ -77,4 +78,4 @@ def test_the_best_order_of_logged_clicks_is_above_the_random_one():
     [(0.65, "50%"), (0.85, "117% (out of reach)"), (0.5, "0% (passed by chance)")],
 )
 def test_a_gate_is_told_as_a_share_of_what_can_be_reached(gate, told):
-    assert _share(gate, 0.5, 0.8) == told
+    assert share_of(gate, 0.5, 0.8) == told

@@ -104,8 +104,9 @@ def test_a_chart_of_an_earlier_record_is_stale(home, tmp_path):
 def test_a_refuted_card_stays_on_the_board(tmp_path):
     outcome = run_and_report(REFUTED, tmp_path, "tiny", range(5), [REFUTED], resume=False)
     assert outcome.verdict == Verdict.refuted
-    board.record(REFUTED, tmp_path / "reports", tmp_path / "board")
+    board.record(REFUTED, tmp_path / "reports", tmp_path / "board", note="It was one.")
     text = board.board_page([REFUTED], tmp_path / "board")
+    assert "Understood afterwards: It was one." in text
     assert "**refuted**" in text
     assert "gain 0 of 2" in text
 

@@ -14,7 +14,7 @@ import pytest
 from features.errors import ContractError
 from infra.settings import PROJECT
 from pipelines.experiments.card import Measured
-from pipelines.experiments.identity import identity
+from pipelines.experiments.identity import identity, reached
 from pipelines.experiments.runner import registered_at, run
 from pipelines.experiments.verdict import Verdict
 from tests.pipelines.experiments.toy import CARD, TOY, measure
@@ -167,6 +167,26 @@ def test_prose_is_free_and_numbers_are_not(tmp_path, monkeypatch, before, after,
 
     one = identity_of(SOURCE, "one")
     assert (one == identity_of(SOURCE.replace(before, after), "two")) == same
+
+
+def test_what_is_hashed_is_what_measures_and_the_world_and_not_what_draws():
+    files = {path.name for path in reached(PROJECT / "pipelines" / "experiments" / "e02.py")}
+    assert files >= {
+        "e02.py",
+        "card.py",
+        "wishes.py",
+        "click_models.py",
+        "families.py",
+        "metrics.py",
+    }
+    assert not files & {
+        "charts.py",
+        "page.py",
+        "board.py",
+        "catalogue.py",
+        "own_tables.py",
+        "cli.py",
+    }
 
 
 def test_scale_is_part_of_the_identity():
