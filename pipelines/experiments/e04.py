@@ -7,7 +7,7 @@ import numpy as np
 from pipelines.experiments.card import Card, Claim, Direction, Measured, Setting, Tier, half_width
 from pipelines.experiments.log import Log
 from pipelines.experiments.measures import by_user, click_ndcg, expected_auc
-from pipelines.experiments.world import FAMILIES, NOTHING_TO_LEARN, logged
+from pipelines.experiments.world import FAMILIES, judging
 
 AUC_TO_SHIP, AUC_TO_WAKE, NDCG_TO_SHIP = 0.85, 0.80, 0.45
 """Gates as production playbooks print them: ship above, alarm below, ship above."""
@@ -70,7 +70,7 @@ CARD = Card(
 
 def measure(setting: Setting, seed: int) -> Measured:
     """Ceilings of one world: all but the click nDCG are exact."""
-    log = logged(setting, seed, cut=NOTHING_TO_LEARN).test
+    log = judging(setting, seed).test
     values = {f"auc_{name}": value for name, value in aucs(log).items()}
     floor, ceiling = ndcg_range(log, seed)
     values |= {
@@ -82,7 +82,7 @@ def measure(setting: Setting, seed: int) -> Measured:
         "random_minus_gate": float(floor.mean()) - NDCG_TO_SHIP,
     }
     users = log.user_ix[log.click.any(axis=1)]
-    longest = logged(setting, seed, cut=NOTHING_TO_LEARN, slots=SLOTS[-1]).test
+    longest = judging(setting, seed, slots=SLOTS[-1]).test
     by_slots = [aucs(longest.top(slots)) for slots in SLOTS]
     by_rate = [aucs(scaled(log, times)) for times in RATES]
     return Measured(

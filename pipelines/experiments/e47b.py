@@ -5,7 +5,7 @@ import numpy as np
 from pipelines.experiments import e02, e04
 from pipelines.experiments.card import Card, Claim, Direction, Measured, Setting, Tier
 from pipelines.experiments.log import Logged
-from pipelines.experiments.world import FAMILIES, KNOBS, NOTHING_TO_LEARN, logged
+from pipelines.experiments.world import FAMILIES, KNOBS, judging
 
 GRADED = {
     "logged_shown_minus_oracle": "E-02",
@@ -49,11 +49,8 @@ CARD = Card(
 
 def measure(setting: Setting, seed: int) -> Measured:
     """The base and two worlds per knob, of the same seed: what is not moved is drawn alike."""
-    base = effects(logged(setting, seed, cut=NOTHING_TO_LEARN))
-    moved = {
-        world: effects(logged(setting, seed, cut=NOTHING_TO_LEARN, **change))
-        for world, change in MOVED.items()
-    }
+    base = effects(judging(setting, seed))
+    moved = {world: effects(judging(setting, seed, **change)) for world, change in MOVED.items()}
     kept = [found[e] * base[e] > 0 for found in moved.values() for e in GRADED]
     every = {"base": base, **moved}
     values = {

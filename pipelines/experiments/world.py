@@ -35,8 +35,8 @@ RANGES = {name: (fact.low, fact.high, fact.source) for name, fact in FACTS.items
 CUT = (0.5, 0.8)
 """Shares of the days: up to the first the past, up to the second the recent rows, then the test."""
 
-NOTHING_TO_LEARN = (0.2, 0.3)
-"""A cut for experiments that train nothing: the first days warm up, nearly all the others judge."""
+JUDGED_DAYS, JUDGED_CUT = 10, (0.2, 0.3)
+"""For experiments that train nothing: three days warm the world up, seven judge."""
 
 
 def facts(setting: Setting, seed: int) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
@@ -90,6 +90,11 @@ def logged(
         ),
         shuffle=np.concatenate([shuffle for shuffle, _ in twins]),
     )
+
+
+def judging(setting: Setting, seed: int, **changes: Any) -> Logged:
+    """A shorter log, nearly all of it for judging: for what needs no training."""
+    return logged(setting, seed, cut=JUDGED_CUT, days=JUDGED_DAYS, **changes)
 
 
 def _twin(truth: Truth, morning: State, day: LoggedDay) -> tuple[np.ndarray, Played]:
