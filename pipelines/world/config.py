@@ -131,10 +131,10 @@ class WorldConfig(_Frozen):
     activity_sigma: float = Field(default=1.2, ge=0, le=3)
     """Of the log-normal activity: the top tenth must make 40 % of the sessions or more."""
 
-    generosity_sigma: float = Field(default=0.5, ge=0, le=3)
+    generosity_sigma: float = Field(default=0.45, ge=0, le=3)
     """Logits by which users differ in how readily they click: a fifth of the variance or more."""
 
-    taste_alpha: float = Field(default=1.0, gt=0, le=100)
+    taste_alpha: float = Field(default=3.0, gt=0, le=100)
     """Dirichlet weight of the two to four liked categories; small = one favourite."""
 
     minority: float = Field(default=0.1, ge=0, le=1)
@@ -171,7 +171,7 @@ class WorldConfig(_Frozen):
     intent_switch: float = Field(default=0.15, ge=0, le=1)
     """Chance per page that the session turns to another category."""
 
-    intent_boost: float = Field(default=1.6, ge=0, le=10)
+    intent_boost: float = Field(default=2.0, ge=0, le=10)
     """Logits for what the session is about; the others lose a third of it."""
 
     latency_median_ms: float = Field(default=90.0, ge=0, le=60_000)
@@ -228,8 +228,8 @@ class WorldConfig(_Frozen):
     """Share of users whose clock is off by up to two minutes."""
 
     # The logging policy.
-    explored: float = Field(default=0.38, ge=0, le=1)
-    """Share of each draw's chance that is spread evenly over what is on sale."""
+    explored: float = Field(default=0.5, ge=0, le=1)
+    """Mean share of a place's chance that is spread evenly over what is on sale."""
 
     randomised: float = Field(default=0.05, ge=0, le=1)
     """Share of slates drawn evenly throughout: the slice that position bias is estimated from."""

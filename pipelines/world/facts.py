@@ -206,20 +206,23 @@ def category_half_lives(log: Log) -> float:
 
 
 def topic_lift(log: Log) -> float:
-    """Click rate in the category that the user clicked last: that click in this session, over before.
+    """How much more the category clicked last is clicked than others: within the session, over across.
 
     Corrected for the place. The user's lasting taste is in both, so what is left is the session's.
     """
     category = log.truth.items.category[log.item_ix]
     last, session = _last_click(log, category)
-    same = (category == last[:, None]) & (last >= 0)[:, None]
+    same, known = category == last[:, None], (last >= 0)[:, None]
     now = (session == log.visits.session)[:, None]
-    place_rate = np.broadcast_to(log.clicks.mean(axis=0), category.shape)
-    within, across = same & now, same & ~now
-    if min(log.clicks[within].sum(), log.clicks[across].sum()) < SOME_CLICKS:
+    due = np.broadcast_to(log.clicks.mean(axis=0), category.shape)
+
+    def rate(where: np.ndarray) -> float:
+        return float(log.clicks[where].sum() / due[where].sum())
+
+    if min(log.clicks[same & known & when].sum() for when in (now, ~now)) < SOME_CLICKS:
         return np.nan
-    rates = [log.clicks[where].sum() / place_rate[where].sum() for where in (within, across)]
-    return float(rates[0] / rates[1])
+    within, across = (rate(same & known & w) / rate(~same & known & w) for w in (now, ~now))
+    return within / across
 
 
 def price_consistency(log: Log) -> float:
@@ -265,7 +268,7 @@ FACTS: dict[str, Fact] = {
     "category_half_lives": Fact(category_half_lives, 1.3, 20, OWN),
     "topic_lift": Fact(topic_lift, 1.1, 4, OWN),
     "price_consistency": Fact(price_consistency, 0.03, 0.8, OWN),
-    "retention": Fact(retention, 0.3, 0.9, OWN),
+    "retention": Fact(retention, 0.2, 0.9, OWN),
 }
 
 

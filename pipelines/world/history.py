@@ -1,8 +1,8 @@
 """The logged past: what a platform with a simple policy showed, and what came of it.
 
 The policy draws each slate without replacement, part of the chance by clicks so far, part evenly
-over what is on sale. So popularity is nowhere written down: it emerges from tastes, appeal and
-being shown. A small share of slates is drawn evenly throughout (source "random"): the randomised
+over what is on sale: little of that on top, more down the list. So popularity is nowhere written
+down: it emerges from tastes, appeal and being shown. A small share of slates is drawn evenly throughout (source "random"): the randomised
 slice from which position bias can be told apart from what deserves its place.
 """
 
@@ -25,8 +25,11 @@ from pipelines.world.truth import State, Truth
 CLICKS_KEPT = 0.9
 """Of yesterday's click counts: what was popular a month ago counts little."""
 
-DRAWS_PER_PLACE = 4
-"""Draws per slate and place, of which the first distinct ones are shown."""
+UNKNOWN = 0.1
+"""Popularity of what nobody has clicked, where the mean item has 1."""
+
+TRIES = 8
+"""Draws per place, of which the first that does not stand above is shown."""
 
 LATENCY_SIGMA = 0.5
 """Log-normal spread of the logging platform's latency."""
@@ -64,24 +67,34 @@ def log_past(truth: Truth, state: State) -> Iterator[LoggedDay]:
         yield LoggedDay(number, played, propensity[played.rows], randomised[played.rows])
 
 
-def policy(heat: np.ndarray, on_sale: np.ndarray, explored: float) -> np.ndarray:
-    """(N,) chance of each item to be drawn next: by popularity, and evenly for `explored` of it."""
-    liked = heat + 1
-    popular = np.where(on_sale, liked * liked, 0.0)  # the head leads by more than its clicks
-    chance: np.ndarray = (1 - explored) * popular / popular.sum()
-    return chance + explored * on_sale / on_sale.sum()
+def policy(heat: np.ndarray, on_sale: np.ndarray) -> np.ndarray:
+    """(N,) chance of each item to be drawn for its popularity."""
+    liked = (heat / heat.mean() if heat.any() else heat) + UNKNOWN
+    popular = np.where(on_sale, liked * np.sqrt(liked), 0.0)  # exact on every machine, unlike **
+    chance: np.ndarray = popular / popular.sum()
+    return chance
 
 
-def draw_slates(chance: np.ndarray, luck: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+def exploration(explored: float, length: int) -> np.ndarray:
+    """(K,) share of each place's chance that is even: little on top, more down the list."""
+    rising = 2 * np.arange(1, length + 1) / (length + 1)  # mean 1
+    return np.minimum(explored * rising, 1.0)
+
+
+def draw_slates(
+    popular: np.ndarray, even: np.ndarray, explored: np.ndarray, luck: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw lists without replacement, and the propensity of each place.
 
-    Drawing with replacement and skipping repeats is drawing without, so the chance of an item at a
-    place, given what stands above it, is p / (1 - sum of p above).
+    Place k draws item i with chance p = (1 - explored_k) popular_i + explored_k even_i. Drawing
+    again where an item stands above already is drawing without replacement, so the propensity,
+    given what stands above, is p / (1 - sum of p above).
 
     Args:
-        chance: (N,) sums to one; at least `length` items have some.
+        popular: (N,) sums to one.
+        even: (N,) sums to one; at least K items have some.
+        explored: (K,) shares.
         luck: (S,) keys of the draws.
-        length: K.
 
     Returns:
         (S, K) item_ix and (S, K) propensity.
@@ -94,19 +107,27 @@ def draw_slates(chance: np.ndarray, luck: np.ndarray, length: int) -> tuple[np.n
         or 1, and 0 cannot be weighed up.
         Shown by: tests/pipelines/test_world_history.py::test_propensities_are_the_shares_that_are_drawn
     """
-    edges = np.cumsum(chance)
-    drawn = uniform(luck[:, None], "draw", np.arange(DRAWS_PER_PLACE * length)[None, :])
-    draws = np.minimum(np.searchsorted(edges, drawn * edges[-1], side="right"), len(chance) - 1)
-    fresh = _first_occurrence(draws)
-    enough = fresh.sum(axis=1) >= length
-    taken = fresh & (np.cumsum(fresh, axis=1) <= length)
-    item_ix = np.empty((len(luck), length), np.int64)
-    item_ix[enough] = draws[enough][taken[enough]].reshape(-1, length)
-    for row in np.flatnonzero(~enough):  # rare, unless one item takes nearly all of the chance
-        item_ix[row] = _completed(draws[row][fresh[row]], chance, luck[row], length)
-    p = chance[item_ix]
-    above = np.cumsum(p, axis=1) - p
-    return item_ix, p / (1 - above)
+    item_ix = np.empty((len(luck), len(explored)), np.int64)
+    propensity = np.empty(item_ix.shape)
+    edges = (np.cumsum(popular), np.cumsum(even))
+    tries = np.arange(TRIES)[None, :]
+    for place, share in enumerate(explored.tolist()):
+        above = item_ix[:, :place]
+        where = uniform(luck[:, None], "draw", place, tries)
+        by_merit, by_chance = (
+            np.minimum(np.searchsorted(edge, where * edge[-1], side="right"), len(edge) - 1)
+            for edge in edges
+        )
+        explores = uniform(luck[:, None], "explore", place, tries) < share
+        drawn = np.where(explores, by_chance, by_merit)  # (S, TRIES)
+        fresh = (drawn[:, :, None] != above[:, None, :]).all(axis=2)
+        item_ix[:, place] = drawn[np.arange(len(luck)), fresh.argmax(axis=1)]
+        chance = (1 - share) * popular + share * even
+        for row in np.flatnonzero(~fresh.any(axis=1)):  # rare, unless one item has nearly all
+            item_ix[row, place] = _another(chance, above[row], luck[row], place)
+        taken = chance[above].sum(axis=1)
+        propensity[:, place] = chance[item_ix[:, place]] / (1 - taken)
+    return item_ix, propensity
 
 
 def latencies(truth: Truth, visits: Visits) -> np.ndarray:
@@ -155,31 +176,20 @@ def _slates(
         on_sale = items.launched_at < day_us
     item_ix = np.empty((len(visits), length), np.int64)
     propensity = np.empty((len(visits), length))
-    for rows, explored in ((randomised, 1.0), (~randomised, truth.config.explored)):
-        chance = policy(heat, on_sale, explored)
-        item_ix[rows], propensity[rows] = draw_slates(chance, visits.luck[rows], length)
+    popular, even = policy(heat, on_sale), on_sale / on_sale.sum()
+    usual = exploration(truth.config.explored, length)
+    for rows, explored in ((randomised, np.ones(length)), (~randomised, usual)):
+        item_ix[rows], propensity[rows] = draw_slates(popular, even, explored, visits.luck[rows])
     return item_ix, propensity
 
 
-def _completed(drawn: np.ndarray, chance: np.ndarray, luck: np.ndarray, length: int) -> np.ndarray:
-    """A slate that begins with `drawn`; the Gumbel trick draws the rest in one go."""
+def _another(chance: np.ndarray, above: np.ndarray, luck: np.ndarray, place: int) -> int:
+    """One item that does not stand above, by the Gumbel trick."""
     left = chance.copy()
-    left[drawn] = 0.0
-    gumbel = -np.log(-np.log(uniform(luck, "rest", np.arange(len(left)))))
+    left[above] = 0.0
+    gumbel = -np.log(-np.log(uniform(luck, "rest", place, np.arange(len(left)))))
     with np.errstate(divide="ignore"):  # log 0 = never
-        keys = np.log(left) + gumbel
-    return np.r_[drawn, np.argsort(-keys, kind="stable")[: length - len(drawn)]]
-
-
-def _first_occurrence(draws: np.ndarray) -> np.ndarray:
-    """(S, D) bool: no earlier draw of the row is the same."""
-    order = np.argsort(draws, axis=1, kind="stable")
-    ordered = np.take_along_axis(draws, order, axis=1)
-    first = np.ones_like(draws, bool)
-    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    result = np.empty_like(first)
-    np.put_along_axis(result, order, first, axis=1)
-    return result
+        return int(np.argmax(np.log(left) + gumbel))
 
 
 def _impressions(truth: Truth, day: LoggedDay) -> pd.DataFrame:

@@ -112,6 +112,20 @@ def exactly(truth: Truth, state: State, start_us: int, slates: int, stream: int)
     return visits.take(chosen)
 
 
+def at_no_moment(truth: Truth, user_ix: np.ndarray, at_us: int) -> Visits:
+    """Visits outside of any plan, without an intent: to ask what users think of items."""
+    n = len(user_ix)
+    return Visits(
+        user_ix=user_ix,
+        session=np.full(n, -1),
+        page=np.zeros(n, np.int64),
+        at_us=np.full(n, at_us),
+        device=truth.users.device[user_ix],
+        intent=np.full(n, NO_INTENT),
+        luck=key(truth.seed, "no moment", user_ix),
+    )
+
+
 def rates(truth: Truth, state: State, start_us: int) -> np.ndarray:
     """(U,) expected sessions on the day, of those who are there at its beginning."""
     users, config = truth.users, truth.config
