@@ -56,14 +56,6 @@ def position_based(randomised: Log) -> Fitted:
 
     Source:
         Richardson et al., WWW 2007. Deviation: from an intervention, not by expectation-maximisation.
-
-    Interview: Why not read the position bias off the click rate by position?
-        Because the logged order is not random: the first place has more clicks also because the
-        better items stand there. That curve is too steep, and dividing by it over-corrects. Shuffle
-        a small share of traffic, and the same curve is the bias.
-        Trade-off: the shuffled share costs clicks; swapping only neighbours, or several rankers in
-        the log, is cheaper and needs more data. And it is the bias of this click model only.
-        Shown by: tests/pipelines/experiments/test_click_models.py::test_the_logged_click_curve_is_too_steep
     """
     rate = randomised.click.mean(axis=0)
     slope = np.maximum(rate / rate[0], SLOPE_MIN)
