@@ -77,7 +77,8 @@ def trust(randomised: Log) -> Fitted:
         tell from noise.
     """
     half = np.arange(len(randomised)) % 2 == 0
-    group = _groups(randomised.rows(half))[randomised.item_ix[~half]]  # (S/2, K)
+    items = int(randomised.item_ix.max()) + 1
+    group = _groups(randomised.rows(half), items)[randomised.item_ix[~half]]  # (S/2, K)
     click = randomised.click[~half]
     place = np.arange(1, click.shape[1] + 1)
     cell = group * len(place) + place - 1
@@ -142,9 +143,8 @@ ASSUMED: dict[str, Callable[[Log], Fitted]] = {
 }
 
 
-def _groups(half: Log) -> np.ndarray:
+def _groups(half: Log, items: int) -> np.ndarray:
     """(N,) items in GROUPS equal parts by click rate; an item never shown goes by the prior."""
-    items = int(half.item_ix.max()) + 1
     shown = np.bincount(half.item_ix.ravel(), minlength=items)
     clicked = np.bincount(half.item_ix.ravel(), half.click.ravel(), minlength=items)
     prior = half.click.mean()

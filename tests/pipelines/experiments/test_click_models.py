@@ -58,6 +58,12 @@ def test_without_trust_its_reading_falls_back_to_places(plain):
     assert error(trust, plain) < 0.03
 
 
+def test_an_item_of_one_half_of_the_slice_alone_is_no_trouble(plain):
+    few = plain.randomised.rows(np.arange(201))  # a copy
+    few.item_ix[-2, 0] = few.item_ix.max() + 5  # only in the half that is not grouped
+    assert np.isfinite(trust(few)(few.click).curve()).all()
+
+
 def reading_down(on, on_after_click, wanted, shape=(40_000, K)):
     """Slates read from the top; everything attracts alike, so all is known about them."""
     rng = np.random.default_rng(5)
