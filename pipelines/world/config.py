@@ -165,7 +165,7 @@ class WorldConfig(_Frozen):
     pages_mean: float = Field(default=4.0, ge=1, le=50)
     """Pages of a session, geometric; published means lie between 3 and 6."""
 
-    weekend: float = Field(default=1.15, gt=0, le=5)
+    weekend: float = Field(default=1.14, gt=0, le=5)
     """Visits on Saturday and Sunday over other days; published cycles are 10-20 %."""
 
     intent_switch: float = Field(default=0.15, ge=0, le=1)
@@ -228,7 +228,7 @@ class WorldConfig(_Frozen):
     """Share of users whose clock is off by up to two minutes."""
 
     # The logging policy.
-    explored: float = Field(default=0.5, ge=0, le=1)
+    explored: float = Field(default=0.47, ge=0, le=1)
     """Mean share of a place's chance that is spread evenly over what is on sale."""
 
     randomised: float = Field(default=0.05, ge=0, le=1)

@@ -24,10 +24,10 @@ import numpy as np
 from pipelines.world.config import FamilyName
 from pipelines.world.numbers import logit, sigmoid
 
-SLOPE = {"desktop": 0.9, "tablet": 0.97, "mobile": 1.03}
+SLOPE = {"desktop": 0.8, "tablet": 0.86, "mobile": 0.93}
 """Examination falls as place ** -slope; small screens show less at once."""
 
-OTHER_SLOPE = 1.0
+OTHER_SLOPE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Trust:
     """
 
     curiosity, most = 0.022, 0.98
-    taste, style, style_ease, appeal, appeal_ease, price_width = 2.5, 1.1, 1.0, 1.1, 1.0, 0.45
+    taste, style, style_ease, appeal, appeal_ease, price_width = 2.5, 1.0, 1.1, 1.0, 1.2, 0.4
     invited, invited_slope = 0.06, 0.7
     """Chance that the first place is clicked by a trusting user although it does not appeal, and
     how fast that falls with the place."""
@@ -141,7 +141,7 @@ class Cascade:
         Deviation: the chance to go on is the same at all places.
     """
 
-    goes_on = {"desktop": 0.81, "tablet": 0.79, "mobile": 0.77}  # noqa: RUF012 (a constant)
+    goes_on = {"desktop": 0.82, "tablet": 0.8, "mobile": 0.78}  # noqa: RUF012 (a constant)
     other_goes_on = 0.8
     goes_on_after_click = 0.6
 
