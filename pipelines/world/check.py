@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 
 from pipelines.world.config import DEFAULT_FAMILY, WorldConfig, configure
-from pipelines.world.examination import by_contrast, by_position, by_slice, error, true_curve
+from pipelines.world.examination import by_position, by_slice, error, true_curve
 from pipelines.world.facts import FACTS, Log, log_of
 from pipelines.world.generate import WORLD_END
 from pipelines.world.history import log_past
@@ -105,16 +105,22 @@ def check_facts(families: Sequence[str], seeds: Sequence[int], scale: str) -> di
 
 
 def check_switches(
-    seeds: Sequence[int], scale: str, family: str = DEFAULT_FAMILY
+    seeds: Sequence[int],
+    scale: str,
+    family: str = DEFAULT_FAMILY,
+    only: Sequence[str] = tuple(CARRIES),
+    wide: int = WIDE,
 ) -> dict[str, Any]:
     """By switch: its fact with and without it, over seeds, and whether it moved further than seeds do."""
-    base = [simulated(_wide(scale, seed, family)) for seed in seeds]
+    base = [simulated(_wide(scale, seed, family, wide)) for seed in seeds]
     told = {}
-    for switch, name in CARRIES.items():
+    for switch in only:
+        name = CARRIES[switch]
         measure = FACTS[name].measure
         there = [measure(log) for log in base]
         away = [
-            measure(simulated(_wide(scale, seed, family, switched_off=[switch]))) for seed in seeds
+            measure(simulated(_wide(scale, seed, family, wide, switched_off=[switch])))
+            for seed in seeds
         ]
         moved, between = abs(np.mean(away) - np.mean(there)), max(there) - min(there)
         told[switch] = {
@@ -132,9 +138,9 @@ def check_examination(families: Sequence[str], seed: int, scale: str) -> dict[st
     """By family: curves, and the error of each way to tell them; on a log half of which is random."""
     told = {}
     for family in families:
-        log = simulated(_wide(scale, seed, family, randomised=0.5))
+        log = simulated(_wide(scale, seed, family, WIDE, randomised=0.5))
         truth = true_curve(log, log.randomised)
-        ways = {"position": by_position, "slice": by_slice, "contrast": by_contrast}
+        ways = {"position": by_position, "slice": by_slice}
         curves = {way: told_by(log) for way, told_by in ways.items()}
         told[family] = {
             "true": truth.tolist(),
@@ -161,9 +167,9 @@ def full_peak_gib(seed: int) -> float:
     return float(told["peak_gib"])
 
 
-def _wide(scale: str, seed: int, family: str, **changes: Any) -> WorldConfig:
+def _wide(scale: str, seed: int, family: str, wide: int, **changes: Any) -> WorldConfig:
     size = configure(scale)
-    wider: dict[str, Any] = {"users": WIDE * size.users, "slates_a_day": WIDE * size.slates_a_day}
+    wider: dict[str, Any] = {"users": wide * size.users, "slates_a_day": wide * size.slates_a_day}
     return configure(scale, seed, family, **wider, **changes)
 
 
