@@ -70,7 +70,7 @@ def test_the_intent_favours_its_category():
     same = truth.items.category[:200] == category
     assert (meant[same] > plain[same]).all()
     assert (meant[~same] < plain[~same]).all()
-    assert NO_INTENT == visit_of(truth, 0).intent[0]
+    assert visit_of(truth, 0).intent[0] == NO_INTENT
 
 
 def seen(truth, user, item, times, clicks=0):
