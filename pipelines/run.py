@@ -21,11 +21,16 @@ from pipelines.steps import Steps
 from pipelines.world.generate import WORLD_END, World, make_world
 
 
-def fresh_world(workspace: Workspace, scale: str, seed: int) -> tuple[World, dict[str, Any]]:
-    """A new simulated shop in an empty lake: two worlds in one lake would be no world at all."""
+def fresh_world(
+    workspace: Workspace, scale: str, seed: int, **named: str
+) -> tuple[World, dict[str, Any]]:
+    """A new simulated shop in an empty lake: two worlds in one lake would be no world at all.
+
+    `named` are family and preset, as `make_world` has them.
+    """
     for stale in (workspace.root, workspace.home / "truth" / workspace.name):
         shutil.rmtree(stale, ignore_errors=True)
-    world = make_world(workspace.home, scale, seed, WORLD_END)
+    world = make_world(workspace.home, scale, seed, WORLD_END, **named)
     return world, ingest(workspace, world.history(), now=WORLD_END)
 
 

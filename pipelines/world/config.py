@@ -165,13 +165,13 @@ class WorldConfig(_Frozen):
     pages_mean: float = Field(default=4.0, ge=1, le=50)
     """Pages of a session, geometric; published means lie between 3 and 6."""
 
-    weekend: float = Field(default=1.15, gt=0, le=5)
+    weekend: float = Field(default=1.14, gt=0, le=5)
     """Visits on Saturday and Sunday over other days; published cycles are 10-20 %."""
 
     intent_switch: float = Field(default=0.15, ge=0, le=1)
     """Chance per page that the session turns to another category."""
 
-    intent_boost: float = Field(default=2.0, ge=0, le=10)
+    intent_boost: float = Field(default=2.2, ge=0, le=10)
     """Logits for what the session is about; the others lose a third of it."""
 
     latency_median_ms: float = Field(default=90.0, ge=0, le=60_000)
@@ -205,7 +205,7 @@ class WorldConfig(_Frozen):
     cart_rate: float = Field(default=0.26, ge=0, le=1)
     """Chance of a cart after a click that satisfies wholly."""
 
-    purchase_rate: float = Field(default=0.3, ge=0, le=1)
+    purchase_rate: float = Field(default=0.27, ge=0, le=1)
     """Chance of a purchase after a cart: 2-5 % of clicks end in one."""
 
     rating_rate: float = Field(default=0.4, ge=0, le=1)
@@ -228,7 +228,7 @@ class WorldConfig(_Frozen):
     """Share of users whose clock is off by up to two minutes."""
 
     # The logging policy.
-    explored: float = Field(default=0.5, ge=0, le=1)
+    explored: float = Field(default=0.48, ge=0, le=1)
     """Mean share of a place's chance that is spread evenly over what is on sale."""
 
     randomised: float = Field(default=0.05, ge=0, le=1)

@@ -33,14 +33,14 @@ from pipelines.world.generate import World
 from pipelines.world.happenings import happenings, table
 from pipelines.world.history import latencies, responses
 from pipelines.world.planning import Visits
-from pipelines.world.population import DAY_US, SECOND_US, to_us
+from pipelines.world.population import DAY_US, to_us
 from pipelines.world.state import begin_day
 
 K = 10
 TIMEOUT_S = 10.0
 """An answer that takes longer comes from a broken server, not from a slow one."""
 
-SOON_US = 180 * SECOND_US
+SOON = timedelta(minutes=3)
 """What happens within it is sent at once: the API refuses what lies minutes ahead of its clock."""
 
 AT_ONCE = 200
@@ -310,13 +310,14 @@ class Crowd:
         start = EPOCH + timedelta(microseconds=int(visits.at_us[0]))
         for event in events:
             event["session_id"] = visit.session_id if event["session_id"] else None
-            after_us = int((event["seen_at"] - start).total_seconds() * 1e6)
-            if after_us <= SOON_US and event["event_id"] not in sent:
-                happened_after = event["event_at"].to_pydatetime() - start
-                event["event_at"] = max(now + self._clock.pace * happened_after, EPOCH)
+            happens, arrives = event["event_at"] - start, event["seen_at"] - start
+            is_soon = arrives <= SOON and event["event_id"] not in sent
+            # Neighbours may have moved the clock on: what follows the list is stamped after it.
+            event["event_at"] = now + (self._clock.pace if is_soon else 1.0) * happens
+            if is_soon:
                 sent[event["event_id"]] = _posted(event)
             else:
-                self._later.put(_posted(event), int(event["seen_at"].value // 1000))
+                self._later.put(_posted(event), to_us(now + arrives))
         if sent:
             self._post(client, "/v1/events", {"events": list(sent.values())}, visit.at_us)
 

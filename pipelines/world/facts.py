@@ -267,7 +267,7 @@ FACTS: dict[str, Fact] = {
     "item_half_life_days": Fact(item_half_life_days, 7, 90, OWN),
     "category_half_lives": Fact(category_half_lives, 1.3, 20, OWN),
     "topic_lift": Fact(topic_lift, 1.1, 4, OWN),
-    "price_consistency": Fact(price_consistency, 0.03, 0.8, OWN),
+    "price_consistency": Fact(price_consistency, 0.02, 0.8, OWN),
     "retention": Fact(retention, 0.2, 0.9, OWN),
 }
 

@@ -24,10 +24,10 @@ import numpy as np
 from pipelines.world.config import FamilyName
 from pipelines.world.numbers import logit, sigmoid
 
-SLOPE = {"desktop": 0.9, "tablet": 0.97, "mobile": 1.03}
+SLOPE = {"desktop": 0.75, "tablet": 0.8, "mobile": 0.87}
 """Examination falls as place ** -slope; small screens show less at once."""
 
-OTHER_SLOPE = 1.0
+OTHER_SLOPE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Position:
         Deviation: the slope depends on the device.
     """
 
-    base, taste, style, price, appeal = -1.4, 1.3, 0.4, 1.4, 0.4
+    base, taste, style, price, appeal = -1.5, 1.1, 0.3, 1.5, 0.42
 
     def utility(self, match: Match) -> np.ndarray:
         """A sum of effects."""
@@ -104,8 +104,8 @@ class Trust:
         Deviation: how much the place alone does differs between users.
     """
 
-    curiosity, most = 0.022, 0.98
-    taste, style, style_ease, appeal, appeal_ease, price_width = 2.5, 1.1, 1.0, 1.1, 1.0, 0.45
+    curiosity, most = 0.028, 0.96
+    taste, style, style_ease, appeal, appeal_ease, price_width = 2.5, 0.9, 1.3, 2.2, 0.6, 0.45
     invited, invited_slope = 0.06, 0.7
     """Chance that the first place is clicked by a trusting user although it does not appeal, and
     how fast that falls with the place."""
@@ -141,7 +141,7 @@ class Cascade:
         Deviation: the chance to go on is the same at all places.
     """
 
-    goes_on = {"desktop": 0.81, "tablet": 0.79, "mobile": 0.77}  # noqa: RUF012 (a constant)
+    goes_on = {"desktop": 0.83, "tablet": 0.81, "mobile": 0.79}  # noqa: RUF012 (a constant)
     other_goes_on = 0.8
     goes_on_after_click = 0.6
 
@@ -154,10 +154,10 @@ class Cascade:
         close, good = match.style > self.close, match.appeal > self.good
         favourite = np.where(
             near,
-            np.where(close, np.where(good, 0.2, -0.4), np.where(good, -0.6, -1.2)),
+            np.where(close, np.where(good, 0.3, -0.8), np.where(good, -0.4, -1.5)),
             np.where(close & good, -1.8, -2.7),
         )
-        stranger = np.where(near, np.where(close & good, -1.2, -2.0), -2.9)
+        stranger = np.where(near, np.where(good, -1.2, -2.2), np.where(good, -2.4, -3.0))
         leaf: np.ndarray = np.where(liked, favourite, stranger)
         return leaf
 

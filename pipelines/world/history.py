@@ -2,8 +2,9 @@
 
 The policy draws each slate without replacement, part of the chance by clicks so far, part evenly
 over what is on sale: little of that on top, more down the list. So popularity is nowhere written
-down: it emerges from tastes, appeal and being shown. A small share of slates is drawn evenly throughout (source "random"): the randomised
-slice from which position bias can be told apart from what deserves its place.
+down: it emerges from tastes, appeal and being shown. A small share of slates is drawn evenly
+throughout (source "random"): the randomised slice from which position bias can be told apart from
+what deserves its place.
 """
 
 from collections.abc import Iterator
