@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="experiment",
     help="Claims, written down before they are measured in worlds whose truth is known.",
+    epilog="Example: [bold]shortlist experiment run E-02[/], then [bold]report[/] and [bold]record[/]",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
