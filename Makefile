@@ -26,6 +26,7 @@ check: setup  ## format, lint, types, import layers, generated pages
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m docs.collect --check
+	@$(BIN)/python -m docs.world_card --check
 
 format: setup  ## rewrite the code in the house format
 	@$(BIN)/ruff format .
@@ -36,6 +37,7 @@ bench: setup  ## stage times of the current bundle, fast way beside plain way
 
 docs: setup  ## regenerate docs/interview.md, the figures and the screenshot
 	@$(BIN)/python -m docs.collect
+	@$(BIN)/python -m docs.world_card
 	@$(BIN)/python -m docs.figures
 
 clean:  ## remove all state (var/) and caches; .venv stays
