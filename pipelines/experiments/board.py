@@ -64,7 +64,7 @@ def board_page(experiments: Sequence[Experiment], board: Path = BOARD) -> str:
         "its whole interval lies beyond the limit that the card named before the run, *refuted* when "
         "all of it falls short, else *not powered* (`grade` in "
         "[verdict.py](../../pipelines/experiments/verdict.py)). A refuted card stays. What the worlds "
-        "are made of, and what must not be concluded from them, is not repeated here.",
+        "are made of, and what must not be concluded from them: [world.md](../world.md).",
         "",
         "| | experiment | verdict | worlds in which each claim holds | seeds | recorded |",
         "|---|---|---|---|---|---|",

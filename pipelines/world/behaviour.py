@@ -44,6 +44,9 @@ NOT_TO_BE_HAD = 6.0
 LEARNS = 0.15
 """Weight of one slate in the running mean of satisfaction."""
 
+SATISFIES = {"quality": 1.1, "style": 0.6, "taste": 0.8, "price": 0.4}
+"""Logits of satisfaction per unit; price is taken away."""
+
 WITHOUT_CLICK = 0.47
 """Satisfaction with a slate on which nothing was worth a click."""
 
@@ -234,10 +237,9 @@ def _tired(truth: Truth, state: State, visits: Visits, item_ix: np.ndarray) -> n
 
 def _satisfying(truth: Truth, match: Match, item_ix: np.ndarray) -> np.ndarray:
     """Quality, style and taste satisfy, a wrong price grates; appeal has no say."""
-    quality = truth.items.quality[item_ix]
-    return sigmoid(
-        1.1 * quality + 0.6 * match.style + 0.8 * (match.taste - 0.5) - 0.4 * match.price
-    )
+    good = SATISFIES["quality"] * truth.items.quality[item_ix] + SATISFIES["style"] * match.style
+    liked = SATISFIES["taste"] * (match.taste - 0.5)
+    return sigmoid(good + liked - SATISFIES["price"] * match.price)
 
 
 def _mistakes(

@@ -42,6 +42,8 @@ class Shift(_Frozen):
     """
 
     kind: ShiftKind
+    """covariate, concept, incident or novelty, as above."""
+
     start_day: int = Field(ge=-400, le=400)
     """Days after the end of the logged past; 0 is the first day that users meet the platform."""
 
@@ -159,7 +161,7 @@ class WorldConfig(_Frozen):
     """How much satisfaction brings people back sooner (as above)."""
 
     walk_sigma: float = Field(default=0.02, ge=0, le=1)
-    """Daily step of the taste walk; a month turns a style by about a tenth."""
+    """Daily step of the taste walk; a month turns a style by some fifteen degrees."""
 
     # Sessions.
     pages_mean: float = Field(default=4.0, ge=1, le=50)
@@ -191,7 +193,7 @@ class WorldConfig(_Frozen):
     """Days in which boredom falls to 1/e."""
 
     clicked_again: float = Field(default=2.3, ge=0, le=20)
-    """Logits lost for what was clicked before: a tenth of the chance is left."""
+    """Logits lost for what was clicked before: a tenth of the odds is left."""
 
     novelty: float = Field(default=0.15, ge=0, le=5)
     """Logits for an item that is new to the shop's shelves, times the user's liking of news."""
@@ -263,7 +265,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "base": {},
     "biased_logger": {"explored": 0.02, "randomised": 0.02},
     "leaky_features": {"hits": 0.05, "hit_size": 2.0, "half_life_days": 10.0},
-    "intent_shift": {"intent_switch": 0.3, "intent_boost": 1.8},
+    "intent_shift": {"intent_switch": 0.3, "intent_boost": 3.0},
     "high_churn": {"churn": 0.03, "churn_slope": 8.0},
     "satiation": {"satiation": 1.0, "sameness": 2.0},
     "clickbait": {"appeal_quality": -0.2},

@@ -29,6 +29,11 @@ SLOPE = {"desktop": 0.75, "tablet": 0.8, "mobile": 0.87}
 
 OTHER_SLOPE = 0.85
 
+GOES_ON = {"desktop": 0.83, "tablet": 0.81, "mobile": 0.79}
+"""Chance to read on after a place that was not clicked, where lists are read from the top."""
+
+OTHER_GOES_ON = 0.8
+
 
 @dataclass(frozen=True, slots=True)
 class Match:
@@ -141,8 +146,6 @@ class Cascade:
         Deviation: the chance to go on is the same at all places.
     """
 
-    goes_on = {"desktop": 0.83, "tablet": 0.81, "mobile": 0.79}  # noqa: RUF012 (a constant)
-    other_goes_on = 0.8
     goes_on_after_click = 0.6
 
     liked, near, close, good = 0.3, 0.5, 0.3, 0.2
@@ -152,6 +155,7 @@ class Cascade:
         """Leaves of a tree, as logits."""
         liked, near = match.taste > self.liked, match.price < self.near
         close, good = match.style > self.close, match.appeal > self.good
+        # Logits by hand: each good thing is worth more where the others are there too.
         favourite = np.where(
             near,
             np.where(close, np.where(good, 0.3, -0.8), np.where(good, -0.4, -1.5)),
@@ -165,7 +169,7 @@ class Cascade:
         self, attraction: np.ndarray, device: np.ndarray, trust: np.ndarray, draws: Draws
     ) -> Look:
         """Down the list; the chance to reach a place multiplies over all places above it."""
-        on = np.array([self.goes_on.get(str(name), self.other_goes_on) for name in device])
+        on = np.array([GOES_ON.get(str(name), OTHER_GOES_ON) for name in device])
         wanted = draws.like < attraction
         chance_on = on[:, None] * (1 - attraction) + self.goes_on_after_click * attraction
         went_on = draws.look < np.where(wanted, self.goes_on_after_click, on[:, None])
