@@ -26,11 +26,8 @@ check: setup  ## format, lint, types, import layers, generated pages
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m docs.collect --check
-<<<<<<< HEAD
 	@$(BIN)/python -m pipelines.experiments.board --check
-=======
 	@$(BIN)/python -m docs.world_card --check
->>>>>>> part-world
 
 format: setup  ## rewrite the code in the house format
 	@$(BIN)/ruff format .
@@ -41,11 +38,8 @@ bench: setup  ## stage times of the current bundle, fast way beside plain way
 
 docs: setup  ## regenerate docs/interview.md, the experiments' board, the figures and the screenshot
 	@$(BIN)/python -m docs.collect
-<<<<<<< HEAD
 	@$(BIN)/python -m pipelines.experiments.board
-=======
 	@$(BIN)/python -m docs.world_card
->>>>>>> part-world
 	@$(BIN)/python -m docs.figures
 
 clean:  ## remove all state (var/) and caches; .venv stays
