@@ -26,6 +26,8 @@ check: setup  ## format, lint, types, import layers, generated pages
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m docs.collect --check
+	@$(BIN)/python -m pipelines.experiments.board --check
+	@$(BIN)/python -m docs.world_card --check
 
 format: setup  ## rewrite the code in the house format
 	@$(BIN)/ruff format .
@@ -40,8 +42,10 @@ load: setup  ## open-loop load on a stack of its own: latency, time by stage, CP
 compose-chaos: setup  ## kill the parts of the running compose stack while it is used (after docker compose up)
 	@$(BIN)/python -m tests.chaos.compose $(ARGS)
 
-docs: setup  ## regenerate docs/interview.md, the figures and the screenshot
+docs: setup  ## regenerate docs/interview.md, the experiments' board, the figures and the screenshot
 	@$(BIN)/python -m docs.collect
+	@$(BIN)/python -m pipelines.experiments.board
+	@$(BIN)/python -m docs.world_card
 	@$(BIN)/python -m docs.figures
 
 clean:  ## remove all state (var/) and caches; .venv stays

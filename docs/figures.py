@@ -20,7 +20,7 @@ from infra.workspace import Workspace
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / name for name in ("tour.md", "data.md", "operations.md")),
+    *(ROOT / "docs" / name for name in ("tour.md", "data.md", "world.md", "operations.md")),
 ]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SCREENSHOT = ROOT / "docs" / "page.png"
@@ -134,6 +134,52 @@ def chaos_table(report: dict[str, Any]) -> str:
     return "\n".join([*rows, "", _made(report)])
 
 
+def world_facts(report: dict[str, Any]) -> str:
+    """Fact x family, mean over the seeds, with the range that was asked for."""
+    facts = report["metrics"]["facts"]
+    families = list(facts)
+    rows = [f"| fact | {' | '.join(families)} | range |", "|---|" + "---|" * (len(families) + 1)]
+    for name, first in facts[families[0]].items():
+        values = " | ".join(
+            f"{facts[family][name]['value']:.3g}{'' if facts[family][name]['ok'] else ' ✗'}"
+            for family in families
+        )
+        rows.append(f"| {name} | {values} | {first['low']:g} … {first['high']:g} |")
+    return "\n".join([*rows, "", _made(report, f"mean of {len(report['seeds'])} seeds")])
+
+
+def world_switches(report: dict[str, Any]) -> str:
+    """Each mechanism's fact with and without it."""
+    rows = ["| without | fact | with it | without it |", "|---|---|---|---|"]
+    for switch, told in report["metrics"]["switches"].items():
+        on, off = (
+            f"{told[way]['mean']:.3g} ({told[way]['low']:.3g} … {told[way]['high']:.3g})"
+            for way in ("on", "off")
+        )
+        rows.append(f"| {switch} | {told['fact']} | {on} | {off} |")
+    return "\n".join([*rows, "", _made(report, "lowest and highest seed in brackets")])
+
+
+def world_examination(report: dict[str, Any]) -> str:
+    """How far each way to tell the position bias is off."""
+    rows = ["| family | click rate by position | randomised slice |", "|---|---|---|"]
+    for family, told in report["metrics"]["examination"].items():
+        wrong = told["error"]
+        rows.append(f"| {family} | {wrong['position']:.0%} | {wrong['slice']:.0%} |")
+    return "\n".join([*rows, "", _made(report, "mean deviation over places 2 to 10")])
+
+
+def world_costs(report: dict[str, Any]) -> str:
+    """Speed and memory."""
+    metrics = report["metrics"]
+    said = (
+        f"{metrics['slates_per_minute']:,.0f} slates a minute on one core at scale "
+        f"{metrics['scale']}; {metrics['full_peak_gib']:.2f} GiB at most for a week of 3 M "
+        "impressions at full scale."
+    )
+    return "\n".join([said, "", _made(report)])
+
+
 FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     # name -> (report it is made from, how)
     "demo-models": ("demo", models_table),
@@ -145,6 +191,10 @@ FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "completejourney-paired": ("run-completejourney", paired_table),
     "load": ("load", load_table),
     "compose-chaos": ("compose-chaos", chaos_table),
+    "world-facts": ("world", world_facts),
+    "world-switches": ("world", world_switches),
+    "world-examination": ("world", world_examination),
+    "world-costs": ("world", world_costs),
 }
 
 

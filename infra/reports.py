@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +18,14 @@ from infra.settings import PROJECT
 
 
 @contextmanager
-def report(folder: Path, name: str, seeds: list[int]) -> Iterator[dict[str, Any]]:
+def report(
+    folder: Path, name: str, seeds: list[int], also: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
     """Yields the `metrics` to fill; on a clean exit writes `<folder>/<name>.json`.
 
-    The file holds command, metrics, seeds, git, machine, started_at and seconds. A step that
-    fails writes nothing, so that an old report is never overwritten by half of a new one.
+    The file holds command, metrics, seeds, git, machine, started_at and seconds, and what the caller
+    put into `also` meanwhile; the former win. A step that fails writes nothing, so that an old
+    report is never overwritten by half of a new one.
     """
     started_at, since = datetime.now(UTC), time.monotonic()
     metrics: dict[str, Any] = {}
@@ -30,6 +33,7 @@ def report(folder: Path, name: str, seeds: list[int]) -> Iterator[dict[str, Any]
     write_json(
         folder / f"{name}.json",
         {
+            **(also or {}),
             "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "metrics": metrics,
             "seeds": seeds,

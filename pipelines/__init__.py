@@ -5,5 +5,6 @@ May be imported by: nobody (serving is a sibling, and never imports a step).
 Read: cli, run, demo; for the lake parse, validate, event_ids, catalogue, quarantine, ingest, lake,
 loaders/, world/; for features build_features, stream_history, materialize, stream; for models past,
 train_retrieval, ranker_rows, train_ranker, asked, evaluate, reference, promote, tracking; around
-them doctor, serve, check_drift, bench, load/; for the whole stack local/, smoke/.
+them doctor, serve, check_drift, bench, load/; for the whole stack local/, smoke/; experiments/ grades
+claims in the world's truth.
 """

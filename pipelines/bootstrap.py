@@ -74,16 +74,19 @@ def bootstrap(
 
 
 def fresh_world(
-    workspace: Workspace, scale: str, seed: int, end: datetime = WORLD_END
+    workspace: Workspace, scale: str, seed: int, end: datetime = WORLD_END, **named: str
 ) -> tuple[World, dict[str, Any]]:
-    """A new simulated shop in an empty lake: two worlds in one lake would be no world at all."""
+    """A new simulated shop in an empty lake: two worlds in one lake would be no world at all.
+
+    `named` are family and preset, as `make_world` has them.
+    """
     for stale in (workspace.root, workspace.home / "truth" / workspace.name):
         shutil.rmtree(stale, ignore_errors=True)
     if workspace.services is not None:
         from infra.clients import clear_online
 
         clear_online(workspace)  # rows of the world before lie in no folder of ours
-    world = make_world(workspace.home, scale, seed, end)
+    world = make_world(workspace.home, scale, seed, end, **named)
     return world, ingest(workspace, world.history(), now=end)
 
 

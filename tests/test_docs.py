@@ -7,6 +7,7 @@ import textwrap
 
 import pytest
 
+from docs import world_card
 from docs.collect import FOLDERS, ROOT, collect, page, points_of
 
 POINTS = [point for points in collect().values() for point in points]
@@ -35,6 +36,12 @@ def test_every_folder_of_the_flow_has_talking_points():
 
 def test_the_generated_page_is_fresh():
     assert (ROOT / "docs" / "interview.md").read_text() == page(collect()), "run: make docs"
+
+
+def test_the_world_card_tells_what_the_code_has():
+    text = world_card.PAGE.read_text()
+    assert text == world_card.written(text), "run: python -m docs.world_card"
+    assert set(world_card.TABLES) == {name for _, name, *_ in world_card.BLOCK.findall(text)}
 
 
 def test_a_section_ends_where_its_indentation_ends(tmp_path):

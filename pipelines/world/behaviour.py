@@ -1,127 +1,323 @@
 """How users react to a list: the model of the world, and nothing that a learner may see.
 
-    P(click) = examination(position) x attraction(user, item)
-    attraction = CURIOSITY + APPEAL x taste match x price fit x quality x mood
+    logit(attraction) = utility(taste, style, price, appeal)             by family
+                      + generosity + intent + charm + hit + season + novelty
+                      - boredom x (looks at this item, looks at its kind) - clicked before
+    P(click)          = examination x chance                             by family
 
-and BOREDOM times that for what the user has clicked before. Taste match saturates (tanh of the
-category's share times a sigmoid of the style), price fit is a bell around the user's level, quality
-a sigmoid; all are needed at once. One code for the logged past and for visits over HTTP.
+Attraction decides the click, satisfaction what comes after it: dwell, cart, purchase, return,
+rating, and whether the user comes back. One code for the logged past, for the loop in one process,
+and for visits over HTTP.
 
-Axis letters: S slates, K list length, U users, N items.
-
-Interview: Your model learns data that you simulated. Is that not circular?
-    It is, if the world is a dot product with a logistic on top: then a two-tower model is the
-    world's own formula and wins by construction. Here factors saturate and multiply, three of
-    them have no feature at all, and a linear model of the logit cannot say them.
-    Trade-off: a strange formula is still one formula; a claim is worth more in several worlds.
-    Shown by: tests/pipelines/test_world_behaviour.py::test_attraction_is_no_sum_of_a_taste_and_a_price_effect
+Axis letters: S slates, K list length, R places of a memory.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.world.truth import Items, Users
+from pipelines.world.config import WorldConfig
+from pipelines.world.draws import normal, uniform
+from pipelines.world.families import FAMILY, Draws, Look, Match
+from pipelines.world.numbers import sigmoid
+from pipelines.world.planning import NO_INTENT, YEAR_DAYS, Visits
+from pipelines.world.population import DAY_US, KINDS
+from pipelines.world.state import MEMORY, remember, remember_clicks
+from pipelines.world.timeline import novelty_of_change
+from pipelines.world.truth import State, Truth
 
-CURIOSITY = 0.02
-"""Chance that an examined item without any appeal is clicked."""
+INTENT_CUT = 1 / 3
+"""Of the intent's boost, what all other categories lose."""
 
-APPEAL = 0.77
-"""Added where taste, price and quality are all perfect; the mood moves it by the factors below."""
+MOST_LOOKS = 4.0
+"""Boredom with one item grows no further."""
 
-BOREDOM = 0.1
-"""Factor once the user has clicked the item: nobody browses for what they know."""
+NEW_FOR_DAYS = 7.0
+"""How long an item counts as news."""
 
-MOOD_BOOST, MOOD_CUT = 1.25, 0.85
-"""Factors on the appeal of the category that the session is about, and of the others."""
+BOT_CHANCE = 0.2
+"""A script clicks any place with this chance, whatever stands there."""
 
-TASTE_SLOPE, STYLE_SLOPE, QUALITY_SLOPE = 3.0, 1.2, 2.5
-STYLE_EASE, QUALITY_EASE = 0.5, 0.8
-"""How far below average style or quality may lie and still please half as much as the best."""
+NOT_TO_BE_HAD = 6.0
+"""Logits lost by what is retired or sold out."""
 
-PRICE_WIDTH = 1.0
-"""Half an e-fold of price away from the user's level already costs a third."""
+LEARNS = 0.15
+"""Weight of one slate in the running mean of satisfaction."""
 
-DECAY = {"desktop": 0.75, "tablet": 0.8, "mobile": 0.85}
-"""Examination falls as position ** -decay; small screens show less at once."""
+SATISFIES = {"quality": 1.1, "style": 0.6, "taste": 0.8, "price": 0.4}
+"""Logits of satisfaction per unit; price is taken away."""
 
-OTHER_DECAY = 0.8
+WITHOUT_CLICK = 0.47
+"""Satisfaction with a slate on which nothing was worth a click."""
 
-CART_AT_BEST, PURCHASE_AT_BEST = 0.2, 0.5
-"""Chance of a cart after a click, and of a purchase after a cart, for a perfect item."""
+FREE_MS = 200.0
+"""Waiting that nobody minds."""
 
-RATING_SHARE = 0.4
-"""Of purchases, how many are rated."""
+DELAYS_S = ((0.0, 3600.0), (3600.0, 86_400.0), (86_400.0, 30 * 86_400.0))
+DELAY_SHARES = (0.35, 0.15, 0.5)
+"""From click to purchase: a third within the hour, half within the day, a tail to 30 days."""
+
+DWELL_S, DWELL_SIGMA = 40.0, 0.8
+"""Median of a click that satisfies by half; log-normal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appraisal:
+    """What items are to users at this moment; each (S, K)."""
+
+    attraction: np.ndarray  # chance of a click on what is looked at, by what it is
+    satisfaction: np.ndarray  # 0..1 that it will bring, once taken
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """What happened on S slates of K places; each is (S, K) bool, stars (S, K) int, 0 = no rating."""
+    """What happened on S slates of K places, and the truth behind it."""
 
-    click: np.ndarray
-    cart: np.ndarray
-    purchase: np.ndarray
-    stars: np.ndarray
-
-
-def attraction(
-    users: Users, items: Items, user_ix: np.ndarray, item_ix: np.ndarray, mood: np.ndarray | None
-) -> np.ndarray:
-    """Chance that an examined item is clicked by who has never clicked it.
-
-    Args:
-        users: the population.
-        items: the catalogue.
-        user_ix: (S,) rows of `users`.
-        item_ix: (S, K) rows of `items`.
-        mood: (S,) category of the visit; None = averaged out, as for a user at no moment.
-
-    Returns:
-        (S, K) probabilities.
-    """
-    category = items.category[item_ix]  # (S, K)
-    taste = users.taste[user_ix[:, None], category]
-    fit = np.einsum("sd,skd->sk", users.style[user_ix], items.style[item_ix])
-    match = np.tanh(TASTE_SLOPE * taste) * _sigmoid(STYLE_SLOPE * (fit + STYLE_EASE))
-    distance = items.price_level[item_ix] - users.budget_level[user_ix][:, None]
-    price_fit = np.exp(-((distance / PRICE_WIDTH) ** 2) / 2)
-    quality = _sigmoid(QUALITY_SLOPE * (items.quality[item_ix] + QUALITY_EASE))
-    appeal = APPEAL * match * price_fit * quality
-    if mood is not None:
-        appeal = appeal * np.where(category == mood[:, None], MOOD_BOOST, MOOD_CUT)
-    probability: np.ndarray = CURIOSITY + appeal
-    return probability
+    # What a platform can see; (S, K).
+    click: np.ndarray  # bool
+    cart: np.ndarray  # bool
+    purchase: np.ndarray  # bool
+    stars: np.ndarray  # int, 0 = no rating
+    # What happened and no event tells; (S, K) unless said otherwise.
+    left: np.ndarray  # (S,) bool: gave up waiting, saw nothing, and ends the session
+    examined: np.ndarray  # bool
+    delay_s: np.ndarray  # from click to purchase, wherever there is one
+    dwell_s: np.ndarray  # 0 where there is no click
+    returned: np.ndarray  # bool, of the purchases
+    disliked: np.ndarray  # bool, of the clicks
+    # Chances; (S, K).
+    examination: np.ndarray
+    attraction: np.ndarray
+    utility: np.ndarray  # expected clicks of the place: stays x examination x chance
+    satisfaction: np.ndarray
 
 
-def examination(device: np.ndarray, length: int) -> np.ndarray:
-    """Chance that each place is looked at: (S,) devices -> (S, length)."""
-    decay = np.array([DECAY.get(str(name), OTHER_DECAY) for name in device])
-    return np.arange(1, length + 1)[None, :] ** -decay[:, None]
+def appraise(truth: Truth, state: State, visits: Visits, item_ix: np.ndarray) -> Appraisal:
+    """What S visitors think of (S, K) items now: rows of `truth.items`."""
+    match = matched(truth, state, visits.user_ix, item_ix)
+    logits = FAMILY[truth.config.family].utility(match)
+    logits = logits + truth.users.generosity[visits.user_ix][:, None]
+    logits += _intended(truth, visits, item_ix) + _of_the_day(truth, visits, item_ix)
+    logits -= _tired(truth, state, visits, item_ix)
+    gone = visits.at_us[:, None] >= truth.items.retires_at[item_ix]
+    logits -= NOT_TO_BE_HAD * (gone | (state.stock[item_ix] < 1))
+    return Appraisal(sigmoid(logits), _satisfying(truth, match, item_ix))
+
+
+def matched(truth: Truth, state: State, user_ix: np.ndarray, item_ix: np.ndarray) -> Match:
+    """How (S, K) items fit (S,) users with today's taste."""
+    users, items = truth.users, truth.items
+    distance = np.abs(items.price_level[item_ix] - users.budget_level[user_ix][:, None])
+    return Match(
+        taste=state.taste[user_ix[:, None], items.category[item_ix]],
+        style=np.einsum("sd,skd->sk", state.style[user_ix], items.style[item_ix]),
+        price=distance if truth.config.on("price") else np.zeros(item_ix.shape),
+        appeal=items.appeal[item_ix],
+    )
 
 
 def react(
-    attracted: np.ndarray, examined: np.ndarray, known: np.ndarray, rng: np.random.Generator
+    truth: Truth,
+    state: State,
+    visits: Visits,
+    item_ix: np.ndarray,
+    latency_ms: np.ndarray | float = 0.0,
 ) -> Reaction:
-    """Draw clicks and what follows them.
+    """What visitors do with their slates; `experience` then lets them remember it.
+
+    Nothing is changed, so another slate for the same visits is a counterfactual twin: same mood,
+    same memory, same luck.
 
     Args:
-        attracted: (S, K) from `attraction`.
-        examined: (S, K) from `examination`.
-        known: (S, K) True where the user has clicked the item before.
-        rng: six draws per place, so that equal seeds give equal worlds.
-
-    Returns:
-        A purchase implies a cart, a cart implies a click, stars imply a purchase.
+        truth: the world.
+        state: as the visitors come; rows of distinct users are independent of each other.
+        visits: S visits.
+        item_ix: (S, K) rows of `truth.items`.
+        latency_ms: (S,) or one for all: how long the slate took to come.
     """
-    draws = rng.random((5, *attracted.shape))
-    wanted = attracted * np.where(known, BOREDOM, 1.0)
-    click = draws[0] < examined * wanted
-    cart = click & (draws[1] < CART_AT_BEST * np.sqrt(attracted))
-    purchase = cart & (draws[2] < PURCHASE_AT_BEST)
-    rated = purchase & (draws[3] < RATING_SHARE)
-    stars = np.clip(np.rint(1 + 4 * attracted + 2 * draws[4] - 0.5), 1, 5).astype(int)
-    return Reaction(click, cart, purchase, np.where(rated, stars, 0))
+    config, luck = truth.config, visits.luck[:, None]
+    appraisal = appraise(truth, state, visits, item_ix)
+    places = np.arange(item_ix.shape[1])[None, :]
+    draws = Draws(
+        look=uniform(luck, "look", places),
+        like=uniform(luck, "like", item_ix),
+        trust=uniform(luck, "trust", item_ix),
+    )
+    trust = truth.users.trust[visits.user_ix] * config.on("trust")
+    look = FAMILY[config.family].look(appraisal.attraction, visits.device, trust, draws)
+    look, mistaken = _mistakes(config, visits, item_ix, look)
+    look = _scripts(truth, visits, item_ix, look)
+    leaves = _leaving(truth, visits, latency_ms)
+    left = uniform(visits.luck, "leaves") < leaves
+    click = look.click & ~left[:, None]
+    satisfaction = np.where(mistaken, 0.1, appraisal.satisfaction)
+    return Reaction(
+        click=click,
+        left=left,
+        examined=look.examined & ~left[:, None],
+        examination=look.examination,
+        attraction=appraisal.attraction,
+        utility=(1 - leaves)[:, None] * look.examination * look.chance,
+        satisfaction=satisfaction,
+        **_after_click(truth, visits, item_ix, click, satisfaction),
+    )
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+def experience(
+    truth: Truth, state: State, visits: Visits, item_ix: np.ndarray, reaction: Reaction
+) -> None:
+    """Let visitors (distinct users) remember what they saw, and be the happier or sadder for it."""
+    who = visits.user_ix
+    if truth.config.on("satiation"):
+        remember(state, who, visits.at_us, item_ix, reaction.examined)
+        remember_clicks(state, who, item_ix, reaction.click)
+    clicks = reaction.click.sum(axis=1)
+    felt = (reaction.click * reaction.satisfaction).sum(axis=1) / np.maximum(clicks, 1)
+    felt = np.where(clicks > 0, felt, WITHOUT_CLICK)
+    felt = np.where(reaction.left, 0.0, felt)
+    state.satisfaction[who] += LEARNS * (felt - state.satisfaction[who])
+    state.left[who] = np.where(reaction.left, visits.session, state.left[who])
+    np.subtract.at(state.stock, item_ix[reaction.purchase], 1.0)
+
+
+def comes(state: State, visits: Visits) -> np.ndarray:
+    """(S,) bool: who is still there for this page of the session."""
+    still: np.ndarray = state.left[visits.user_ix] != visits.session
+    return still
+
+
+def _intended(truth: Truth, visits: Visits, item_ix: np.ndarray) -> np.ndarray:
+    """What the session is about is clicked more, everything else less."""
+    intent = visits.intent[:, None]
+    meant = truth.items.category[item_ix] == intent
+    moved = np.where(meant, 1.0, -INTENT_CUT) * truth.config.intent_boost
+    return np.where(intent == NO_INTENT, 0.0, moved)
+
+
+def _of_the_day(truth: Truth, visits: Visits, item_ix: np.ndarray) -> np.ndarray:
+    """What time adds: the charm of the new, hits, the season, and a change of the platform."""
+    config, items = truth.config, truth.items
+    at_us = visits.at_us[:, None]
+    age_days = np.maximum((at_us - items.launched_at[item_ix]) / DAY_US, 0.0)
+    added = np.zeros(item_ix.shape)
+    if config.on("lifecycle"):
+        added += config.charm * 2.0 ** -(age_days / items.half_life_days[item_ix])
+    if config.on("novelty"):
+        curiosity = truth.users.curiosity[visits.user_ix][:, None]
+        added += config.novelty * curiosity * (age_days < NEW_FOR_DAYS)
+        added += novelty_of_change(truth, visits.at_us)[:, None]
+    if config.on("hits"):
+        since = (at_us - items.hit_at[item_ix]) / DAY_US
+        faded = np.exp(-np.maximum(since, 0.0) / config.hit_days)
+        added += np.where(since >= 0, config.hit_size * faded, 0.0)
+    if config.on("season"):
+        away = at_us / DAY_US - items.season_peak[item_ix]
+        added += config.season_size * np.cos(2 * np.pi * away / YEAR_DAYS)
+    return added
+
+
+def _tired(truth: Truth, state: State, visits: Visits, item_ix: np.ndarray) -> np.ndarray:
+    """Logits lost to boredom: with this item, with its kind, and with what was clicked before."""
+    config, items, who = truth.config, truth.items, visits.user_ix
+    if not config.on("satiation"):
+        return np.zeros(item_ix.shape)
+    seen = state.seen_item[who]  # (S, R)
+    age_days = (visits.at_us[:, None] - state.seen_at[who]) / DAY_US
+    weight = np.where(seen >= 0, np.exp(-np.maximum(age_days, 0) / config.satiation_days), 0.0)
+    same = (seen[:, None, :] == item_ix[:, :, None]).astype(np.float64)  # (S, K, R)
+    looks = np.minimum(np.einsum("skr,sr->sk", same, weight), MOST_LOOKS)
+    kind = items.category * KINDS + items.kind
+    alike = (kind[seen][:, None, :] == kind[item_ix][:, :, None]).astype(np.float64)
+    share = np.einsum("skr,sr->sk", alike, weight) / (MEMORY / 5)
+    bored = config.satiation * looks + config.sameness * np.minimum(share, 1.0)
+    clicked = (state.clicked_item[who][:, None, :] == item_ix[:, :, None]).any(axis=2)
+    tired: np.ndarray = truth.users.boredom[who][:, None] * bored + config.clicked_again * clicked
+    return tired
+
+
+def _satisfying(truth: Truth, match: Match, item_ix: np.ndarray) -> np.ndarray:
+    """Quality, style and taste satisfy, a wrong price grates; appeal has no say."""
+    good = SATISFIES["quality"] * truth.items.quality[item_ix] + SATISFIES["style"] * match.style
+    liked = SATISFIES["taste"] * (match.taste - 0.5)
+    return sigmoid(good + liked - SATISFIES["price"] * match.price)
+
+
+def _mistakes(
+    config: WorldConfig, visits: Visits, item_ix: np.ndarray, look: Look
+) -> tuple[Look, np.ndarray]:
+    """Fingers on phones touch what they did not mean; also says which clicks are such."""
+    if not config.on("accidents"):
+        return look, np.zeros(item_ix.shape, bool)
+    rate = np.where(visits.device == "mobile", config.accidents, 0.0)[:, None]
+    slips = look.examined & (uniform(visits.luck[:, None], "slip", item_ix) < rate)
+    mistaken = slips & ~look.click
+    chance = look.chance + (1 - look.chance) * rate
+    return Look(look.examination, chance, look.examined, look.click | slips), mistaken
+
+
+def _scripts(truth: Truth, visits: Visits, item_ix: np.ndarray, look: Look) -> Look:
+    """Bots look at every place and click without taste."""
+    bot = truth.users.bot[visits.user_ix][:, None]
+    if not bot.any():
+        return look
+    click = uniform(visits.luck[:, None], "bot", item_ix) < BOT_CHANCE
+    return Look(
+        np.where(bot, 1.0, look.examination),
+        np.where(bot, BOT_CHANCE, look.chance),
+        bot | look.examined,
+        np.where(bot, click, look.click),
+    )
+
+
+def _leaving(truth: Truth, visits: Visits, latency_ms: np.ndarray | float) -> np.ndarray:
+    """(S,) chance to give up before the slate is there."""
+    if not truth.config.on("latency"):
+        return np.zeros(len(visits))
+    waited_s = np.maximum(np.asarray(latency_ms, float) - FREE_MS, 0.0) / 1000
+    patience = truth.users.patience[visits.user_ix]
+    leaving: np.ndarray = 1 - np.exp(-truth.config.latency_loss * waited_s / patience)
+    return leaving
+
+
+def _after_click(
+    truth: Truth, visits: Visits, item_ix: np.ndarray, click: np.ndarray, satisfaction: np.ndarray
+) -> dict[str, np.ndarray]:
+    """A purchase implies a cart, a cart a click, stars and a return a purchase.
+
+    Drawn only where there is a click: one place in twenty.
+    """
+    config, shape = truth.config, click.shape
+    slate, place = np.nonzero(click)
+    luck, item, felt = visits.luck[slate], item_ix[slate, place], satisfaction[slate, place]
+
+    def happens(what: str, chance: np.ndarray | float) -> np.ndarray:
+        return uniform(luck, what, item) < chance
+
+    cart = happens("cart", config.cart_rate * felt) & ~truth.users.bot[visits.user_ix[slate]]
+    in_stock = truth.items.retires_at[item] > visits.at_us[slate]
+    purchase = cart & happens("purchase", config.purchase_rate) & in_stock
+    rated = purchase & happens("rated", config.rating_rate)
+    stars = np.clip(np.rint(1 + 3.5 * felt + normal(luck, "stars", item) * 0.7), 1, 5)
+    part = np.searchsorted(np.cumsum(DELAY_SHARES)[:-1], uniform(luck, "delay", item))
+    low, high = np.array(DELAYS_S)[part].T
+    first = low == 0
+    spread = uniform(luck, "within", item)
+    # Evenly within the hour; later log-evenly, so that most of a tail lies at its beginning.
+    start = np.maximum(low, 1.0)
+    waits = np.where(first, 60 + spread * (high - 60), start * (high / start) ** spread)
+    dwell = DWELL_S * np.exp(2 * (felt - 0.5) + DWELL_SIGMA * normal(luck, "dwell", item))
+
+    def placed(values: np.ndarray) -> np.ndarray:
+        whole = np.zeros(shape, values.dtype)
+        whole[slate, place] = values
+        return whole
+
+    return {
+        "cart": placed(cart),
+        "purchase": placed(purchase),
+        "stars": placed(np.where(rated, stars, 0).astype(np.int64)),
+        "delay_s": placed(np.where(purchase, waits, 0.0)),
+        "dwell_s": placed(dwell),
+        "returned": placed(purchase & happens("returned", config.return_rate * (1 - felt))),
+        "disliked": placed(happens("disliked", config.dislike_rate * (1 - felt))),
+    }

@@ -1,23 +1,27 @@
 """Make a world, or open the one that was made."""
 
+import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from features.schema import DatasetInfo
 from pipelines.loaders.tables import Tables
 from pipelines.world import truth as store
-from pipelines.world.history import log_past
-from pipelines.world.population import populate
+from pipelines.world.config import DEFAULT_FAMILY, WorldConfig, configure
+from pipelines.world.happenings import moments
+from pipelines.world.history import events, log_past, responses
+from pipelines.world.population import populate, to_us
+from pipelines.world.state import fresh_state
+from pipelines.world.timeline import timeline
 from pipelines.world.titles import CATEGORIES
 from pipelines.world.truth import Truth
 
 INFO = DatasetInfo(name="world", seen_filter=True, has_impressions=True)
 """Users dislike what they clicked before, and every slate was logged with positions."""
-
 
 WORLD_END = datetime(2026, 3, 1, tzinfo=UTC)
 """Where every world's logged past ends; the clock of a simulation begins here."""
@@ -31,42 +35,65 @@ class World:
     home: Path
 
     def history(self) -> Tables:
-        """The logged past, as any platform could have written it; remembers who clicked what.
+        """The logged past, as any platform could have written it; its truth goes to the store.
 
         Returns:
-            Raw tables for pipelines/ingest.py. Users who have not come yet are not among them.
+            Raw tables for pipelines/ingest.py: what arrived by the end, and the catalogue and users
+            of that moment. What arrives later waits in the truth (`pending`).
         """
-        events, clicked = log_past(self.truth)
-        store.save_clicked(clicked, self.home)
-        return Tables(events, self._items(), self._users(), INFO)
+        truth, state, tables = self.truth, fresh_state(self.truth), []
+        for day in log_past(truth, state):
+            tables.append(events(truth, day))
+            name = self._first_day() + timedelta(days=day.number)
+            told = responses(truth, day.played.visits, day.played.reaction, day.request_ids)
+            store.save_responses(told, name, "history", self.home)
+        every = pd.concat(tables, ignore_index=True)
+        arrived = every["seen_at"] < pd.Timestamp(truth.end)
+        store.save_state(state, self.home)
+        store.save_pending(every[~arrived].reset_index(drop=True), self.home)
+        return Tables(every[arrived].reset_index(drop=True), self.items(), self.users(), INFO)
 
-    def _items(self) -> pd.DataFrame:
+    def items(self, at: datetime | None = None) -> pd.DataFrame:
+        """The catalogue as the platform knows it at a moment (default: the end of the past)."""
         items, names = self.truth.items, list(CATEGORIES)
-        pairs = list(zip(items.category, items.kind, strict=True))
+        known = items.launched_at < to_us(at or self.truth.end)
+        pairs = list(zip(items.category[known], items.told_kind[known], strict=True))
         return pd.DataFrame(
             {
-                "item_id": items.ids,
-                "title": items.titles,
+                "item_id": items.ids[known],
+                "title": items.titles[known],
                 "category": [names[category] for category, _ in pairs],
                 "subcategory": [CATEGORIES[names[category]][kind] for category, kind in pairs],
-                "price": items.price,
-                "created_at": _moments(items.launched_at),
+                "price": items.price[known],
+                "created_at": moments(items.launched_at[known]),
             }
         )
 
-    def _users(self) -> pd.DataFrame:
+    def users(self, at: datetime | None = None) -> pd.DataFrame:
+        """Who has an account at a moment (default: the end of the past)."""
         users = self.truth.users
-        known = users.segment == 0
+        known = (users.segment == 0) & (users.joined_at < to_us(at or self.truth.end))
         return pd.DataFrame(
             {
                 "user_id": users.ids[known],
-                "created_at": _moments(users.joined_at[known]),
+                "created_at": moments(users.joined_at[known]),
                 "location": users.location[known],
             }
         )
 
+    def _first_day(self) -> date:
+        return (self.truth.end - timedelta(days=self.truth.config.days)).date()
 
-def make_world(home: Path, scale: str, seed: int, end: datetime = WORLD_END) -> World:
+
+def make_world(
+    home: Path,
+    scale: str,
+    seed: int,
+    end: datetime = WORLD_END,
+    *,
+    family: str = DEFAULT_FAMILY,
+    preset: str = "base",
+) -> World:
     """Draw a world and save its truth; the same arguments give the same bytes.
 
     Args:
@@ -74,12 +101,22 @@ def make_world(home: Path, scale: str, seed: int, end: datetime = WORLD_END) -> 
         scale: tiny, small or full.
         seed: of everything random.
         end: midnight (UTC) at which the logged past ends and visits may begin.
+        family: position, trust or cascade.
+        preset: a name of `config.PRESETS`.
 
     Raises:
-        ContractError: an unknown scale.
+        ContractError: an unknown name.
     """
-    world = World(populate(scale, seed, end), home)
+    return make(configure(scale, seed, family, preset), home, end)
+
+
+def make(config: WorldConfig, home: Path, end: datetime = WORLD_END) -> World:
+    """As `make_world`, from a whole configuration."""
+    world = World(populate(config, end), home)
     store.save(world.truth, home)
+    store.save_state(fresh_state(world.truth), home)
+    store.save_pending(pd.DataFrame(), home)
+    store.save_timeline(timeline(world.truth), home)
     return world
 
 
@@ -92,5 +129,12 @@ def open_world(home: Path) -> World:
     return World(store.load(home), home)
 
 
-def _moments(at_us: np.ndarray) -> pd.DatetimeIndex:
-    return pd.to_datetime(at_us, unit="us", utc=True).as_unit("us")
+def fingerprint(log: pd.DataFrame) -> str:
+    """sha256 of an event log: its columns, types and values, in their order."""
+    digest = hashlib.sha256()
+    plain = pa.Table.from_pandas(log, preserve_index=False).replace_schema_metadata(None)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, plain.schema) as stream:
+        stream.write_table(plain.combine_chunks())
+    digest.update(sink.getvalue())
+    return digest.hexdigest()

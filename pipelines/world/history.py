@@ -1,99 +1,104 @@
 """The logged past: what a platform with a simple policy showed, and what came of it.
 
-The policy draws each slate without replacement, half of the chance by clicks so far, half evenly
-over what is launched. So popularity is nowhere written down: it emerges from tastes, quality and
-being shown, and the even half lets a model learn what popularity alone would never show.
+The policy draws each slate without replacement, part of the chance by clicks so far, part evenly
+over what is on sale: little of that on top, more down the list. So popularity is nowhere written
+down: it emerges from tastes, appeal and being shown. A small share of slates is drawn evenly
+throughout (source "random"): the randomised slice from which position bias can be told apart from
+what deserves its place.
 """
 
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from pipelines.world.behaviour import Reaction, attraction, examination, react
-from pipelines.world.planning import Plan, plan_day
-from pipelines.world.population import DAY_US, SCALES, SECOND_US, to_us
-from pipelines.world.truth import Truth
-
-SLATE = 10
-EXPLORED = 0.5
-"""Share of the policy's chance that is spread evenly."""
+from pipelines.world.behaviour import Reaction
+from pipelines.world.draws import normal, uniform
+from pipelines.world.happenings import contexts, happenings, moments, session_ids, table
+from pipelines.world.planning import Visits, plan_day
+from pipelines.world.play import Played, play_day
+from pipelines.world.population import DAY_US, to_us
+from pipelines.world.state import begin_day
+from pipelines.world.truth import State, Truth
 
 CLICKS_KEPT = 0.9
 """Of yesterday's click counts: what was popular a month ago counts little."""
 
-DRAWS = 4 * SLATE
-"""Draws per slate, of which the first SLATE distinct ones are shown."""
+UNKNOWN = 0.1
+"""Popularity of what nobody has clicked, where the mean item has 1."""
 
-WEEKEND = 1.2
-"""Saturdays and Sundays have more visits."""
+TRIES = 8
+"""Draws per place, of which the first that does not stand above is shown."""
 
-DELAYS_S = (900.0, 8 * 3600.0, 3 * 86_400.0)
-DELAY_SHARES = (0.35, 0.5, 0.15)
-"""Mean seconds from cart to purchase, exponential: soon, later that day, days later."""
-
-SESSION_ENDS_US = 1800 * SECOND_US
-"""What follows a click later than this belongs to no session."""
+LATENCY_SIGMA = 0.5
+"""Log-normal spread of the logging platform's latency."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """The slates of one day and the reaction; (S, K) unless a plan's."""
+class LoggedDay:
+    """The slates of one day under the logging policy; (S, K) unless said otherwise."""
 
-    plan: Plan
-    item_ix: np.ndarray
+    number: int  # of the day in the logged past
+    played: Played
     propensity: np.ndarray
-    reaction: Reaction
+    randomised: np.ndarray  # (S,) bool: drawn evenly throughout
+
+    @property
+    def request_ids(self) -> list[str]:
+        """(S,) one per slate that was planned and shown."""
+        return [f"w-{self.number:02d}-{row:05d}" for row in self.played.rows.tolist()]
 
 
-def log_past(truth: Truth) -> tuple[pd.DataFrame, np.ndarray]:
-    """Simulate the days up to the world's end.
-
-    Returns:
-        Events with columns of `features.schema.EVENTS`, by type and then time; and who clicked
-        what, as user x N + item, sorted.
-    """
-    size = SCALES[truth.scale]
-    rng = np.random.default_rng([truth.seed, 2])
-    end_us = to_us(truth.end)
-    heat = np.zeros(size.items)
-    clicked, tables = np.empty(0, np.int64), []
-    for number in range(size.days):
-        day_us = end_us - (size.days - number) * DAY_US
-        shown = _one_day(truth, heat, clicked, day_us, size.slates_a_day, rng)
-        clicks = shown.reaction.click
-        keys = shown.plan.user_ix[:, None] * size.items + shown.item_ix
-        clicked = np.union1d(clicked, keys[clicks])
-        heat = CLICKS_KEPT * heat + np.bincount(shown.item_ix[clicks], minlength=size.items)
-        tables.append(_events(truth, shown, number, rng))
-    events = pd.concat(tables, ignore_index=True)
-    events = events[events["event_at"] < pd.Timestamp(truth.end)]
-    return events.reset_index(drop=True), clicked
+def log_past(truth: Truth, state: State) -> Iterator[LoggedDay]:
+    """Simulate the days up to the world's end, one by one; `state` is moved along."""
+    config = truth.config
+    heat = np.zeros(len(truth.items.ids))
+    first_us = to_us(truth.end) - config.days * DAY_US
+    for number in range(config.days):
+        day_us = first_us + number * DAY_US
+        begin_day(truth, state, day_us // DAY_US)
+        visits = plan_day(truth, state, day_us)
+        randomised = uniform(visits.luck, "randomised") < config.randomised
+        chosen, propensity = _slates(truth, heat, visits, randomised, day_us)
+        played = play_day(truth, state, visits, chosen.__getitem__, latencies(truth, visits))
+        clicks = played.item_ix[played.reaction.click]
+        heat = CLICKS_KEPT * heat + np.bincount(clicks, minlength=len(heat))
+        yield LoggedDay(number, played, propensity[played.rows], randomised[played.rows])
 
 
-def policy(heat: np.ndarray, launched: np.ndarray) -> np.ndarray:
-    """(N,) chance of each item to be drawn next."""
-    popular = np.where(launched, heat + 1, 0.0)
-    chance: np.ndarray = (1 - EXPLORED) * popular / popular.sum()
-    return chance + EXPLORED * launched / launched.sum()
+def policy(heat: np.ndarray, on_sale: np.ndarray) -> np.ndarray:
+    """(N,) chance of each item to be drawn for its popularity."""
+    liked = (heat / heat.mean() if heat.any() else heat) + UNKNOWN
+    popular = np.where(on_sale, liked * np.sqrt(liked), 0.0)  # exact on every machine, unlike **
+    chance: np.ndarray = popular / popular.sum()
+    return chance
+
+
+def exploration(explored: float, length: int) -> np.ndarray:
+    """(K,) share of each place's chance that is even: little on top, more down the list."""
+    rising = 2 * np.arange(1, length + 1) / (length + 1)  # mean 1
+    return np.minimum(explored * rising, 1.0)
 
 
 def draw_slates(
-    chance: np.ndarray, slates: int, rng: np.random.Generator
+    popular: np.ndarray, even: np.ndarray, explored: np.ndarray, luck: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw lists without replacement, and the propensity of each place.
 
-    Drawing with replacement and skipping repeats is drawing without, so the chance of an item at a
-    place, given what stands above it, is p / (1 - sum of p above).
+    Place k draws item i with chance p = (1 - explored_k) popular_i + explored_k even_i. Drawing
+    again where an item stands above already is drawing without replacement, so the propensity,
+    given what stands above, is p / (1 - sum of p above).
 
     Args:
-        chance: (N,) sums to one; at least SLATE items have some.
-        slates: S.
-        rng: the only randomness.
+        popular: (N,) sums to one.
+        even: (N,) sums to one; at least K items have some.
+        explored: (K,) shares.
+        luck: (S,) keys of the draws.
 
     Returns:
-        (S, SLATE) item_ix and (S, SLATE) propensity.
+        (S, K) item_ix and (S, K) propensity.
 
     Interview: Why log the propensity of what was shown?
         It is the only way to ask later what another policy would have earned: weigh each logged
@@ -103,122 +108,120 @@ def draw_slates(
         or 1, and 0 cannot be weighed up.
         Shown by: tests/pipelines/test_world_history.py::test_propensities_are_the_shares_that_are_drawn
     """
-    draws = rng.choice(len(chance), (slates, DRAWS), p=chance)
-    fresh = _first_occurrence(draws)
-    enough = fresh.sum(axis=1) >= SLATE
-    taken = fresh & (np.cumsum(fresh, axis=1) <= SLATE)
-    item_ix = np.empty((slates, SLATE), np.int64)
-    item_ix[enough] = draws[enough][taken[enough]].reshape(-1, SLATE)
-    for row in np.flatnonzero(~enough):  # rare, unless one item takes nearly all of the chance
-        item_ix[row] = _completed(draws[row][fresh[row]], chance, rng)
-    p = chance[item_ix]
-    above = np.cumsum(p, axis=1) - p
-    return item_ix, p / (1 - above)
+    item_ix = np.empty((len(luck), len(explored)), np.int64)
+    propensity = np.empty(item_ix.shape)
+    edges = (np.cumsum(popular), np.cumsum(even))
+    tries = np.arange(TRIES)[None, :]
+    for place, share in enumerate(explored.tolist()):
+        above = item_ix[:, :place]
+        where = uniform(luck[:, None], "draw", place, tries)
+        by_merit, by_chance = (
+            np.minimum(np.searchsorted(edge, where * edge[-1], side="right"), len(edge) - 1)
+            for edge in edges
+        )
+        explores = uniform(luck[:, None], "explore", place, tries) < share
+        drawn = np.where(explores, by_chance, by_merit)  # (S, TRIES)
+        fresh = (drawn[:, :, None] != above[:, None, :]).all(axis=2)
+        item_ix[:, place] = drawn[np.arange(len(luck)), fresh.argmax(axis=1)]
+        chance = (1 - share) * popular + share * even
+        for row in np.flatnonzero(~fresh.any(axis=1)):  # rare, unless one item has nearly all
+            item_ix[row, place] = _another(chance, above[row], luck[row], place)
+        taken = chance[above].sum(axis=1)
+        propensity[:, place] = chance[item_ix[:, place]] / (1 - taken)
+    return item_ix, propensity
 
 
-def _completed(drawn: np.ndarray, chance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A slate that begins with `drawn`; the Gumbel trick draws the rest in one go."""
-    left = chance.copy()
-    left[drawn] = 0.0
-    with np.errstate(divide="ignore"):  # log 0 = never
-        keys = np.log(left) + rng.gumbel(size=len(left))
-    return np.r_[drawn, np.argsort(-keys)[: SLATE - len(drawn)]]
+def latencies(truth: Truth, visits: Visits) -> np.ndarray:
+    """(S,) ms that the logging platform takes."""
+    spread = np.exp(LATENCY_SIGMA * normal(visits.luck, "latency"))
+    slow: np.ndarray = truth.config.latency_median_ms * spread
+    return slow
 
 
-def _first_occurrence(draws: np.ndarray) -> np.ndarray:
-    """(S, D) bool: no earlier draw of the row is the same."""
-    order = np.argsort(draws, axis=1, kind="stable")
-    ordered = np.take_along_axis(draws, order, axis=1)
-    first = np.ones_like(draws, bool)
-    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    result = np.empty_like(first)
-    np.put_along_axis(result, order, first, axis=1)
-    return result
+def events(truth: Truth, day: LoggedDay) -> pd.DataFrame:
+    """Impressions and what users did, as they will arrive."""
+    played = day.played
+    happened = happenings(truth, played.visits, played.item_ix, played.reaction)
+    did = table(truth, played.visits, played.item_ix, happened, day.request_ids)
+    return pd.concat([_impressions(truth, day), did], ignore_index=True)
 
 
-def _one_day(
-    truth: Truth,
-    heat: np.ndarray,
-    clicked: np.ndarray,
-    day_us: int,
-    slates: int,
-    rng: np.random.Generator,
-) -> Shown:
-    users, items = truth.users, truth.items
-    weekday = (day_us // DAY_US + 3) % 7  # 1970 began on a Thursday
-    slates = round(slates * (WEEKEND if weekday >= 5 else 1.0))
-    here = users.activity * (users.joined_at < day_us)
-    plan = plan_day(users, here, slates, day_us, rng)
-    item_ix, propensity = draw_slates(policy(heat, items.launched_at < day_us), slates, rng)
-    attracted = attraction(users, items, plan.user_ix, item_ix, plan.mood)
-    known = np.isin(plan.user_ix[:, None] * len(items.ids) + item_ix, clicked)
-    reaction = react(attracted, examination(plan.device, SLATE), known, rng)
-    return Shown(plan, item_ix, propensity, reaction)
-
-
-def _events(truth: Truth, shown: Shown, day: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Impressions, clicks, carts, purchases and ratings of one day."""
-    did, shape = shown.reaction, shown.item_ix.shape
-    place = np.arange(1, shape[1] + 1)
-    at = np.broadcast_to(shown.plan.at_us[:, None], shape)
-    click_at = at + ((1 + 2 * place + rng.exponential(5, shape)) * SECOND_US).astype(np.int64)
-    cart_at = click_at + (rng.exponential(60, shape) * SECOND_US).astype(np.int64)
-    mean = rng.choice(DELAYS_S, shape, p=DELAY_SHARES)
-    bought_at = cart_at + (rng.exponential(mean) * SECOND_US).astype(np.int64)
-    rated_at = bought_at + (rng.exponential(2 * 86_400, shape) * SECOND_US).astype(np.int64)
-    price = truth.items.price[shown.item_ix]
-    none = np.full(shape, np.nan)
-    kinds = [
-        ("impression", np.ones(shape, bool), at, none),
-        ("click", did.click, click_at, none),
-        ("cart", did.cart, cart_at, none),
-        ("purchase", did.purchase, bought_at, price),
-        ("rating", did.stars > 0, rated_at, did.stars.astype(float)),
-    ]
-    prefix = f"w{truth.seed}-{day:02d}"
-    return pd.concat([_table(truth, shown, prefix, *kind) for kind in kinds], ignore_index=True)
-
-
-def _table(
-    truth: Truth,
-    shown: Shown,
-    prefix: str,
-    event_type: str,
-    where: np.ndarray,
-    at_us: np.ndarray,
-    value: np.ndarray,
-) -> pd.DataFrame:
-    """The events of one type, at the (slate, place) pairs where `where` holds."""
-    plan, (slate, place) = shown.plan, np.nonzero(where)
-    who = plan.user_ix[slate]
-    requests = np.array([f"{prefix}-{n:05d}" for n in range(len(plan.at_us))], object)
-    sessions = pd.Series([f"{prefix}-s{n:05d}" for n in plan.session], dtype=object)
-    is_impression = event_type == "impression"
-    ending = "" if is_impression else f":{event_type}"
-    soon = at_us[slate, place] - plan.at_us[slate] < SESSION_ENDS_US
-    return pd.DataFrame(
+def responses(truth: Truth, visits: Visits, reaction: Reaction, request_ids: list[str]) -> pa.Table:
+    """The truth of S slates: what nobody but an experiment may see."""
+    return pa.table(
         {
-            "event_id": [
-                f"{requests[s]}:{p + 1}{ending}" for s, p in zip(slate, place, strict=True)
-            ],
-            "event_type": event_type,
-            "user_id": truth.users.ids.astype(object)[who],
-            "item_id": truth.items.ids.astype(object)[shown.item_ix[slate, place]],
-            "session_id": sessions.iloc[slate].reset_index(drop=True).where(soon, None),
-            "request_id": requests[slate],
-            "position": place + 1,
-            "event_at": pd.to_datetime(at_us[slate, place], unit="us", utc=True).as_unit("us"),
-            "value": value[slate, place],
-            "context": _contexts(truth, plan)[slate],
-            "propensity": np.where(is_impression, shown.propensity[slate, place], np.nan),
+            "request_id": request_ids,
+            "user_id": truth.users.ids[visits.user_ix],
+            "at": pa.array(visits.at_us, pa.timestamp("us", tz="UTC")),
+            "intent": visits.intent,
+            "left": reaction.left,
+            "true_utility": reaction.utility.sum(axis=1),
+            "utility": _lists(reaction.utility),
+            "examination": _lists(reaction.examination),
+            "attraction": _lists(reaction.attraction),
+            "satisfaction": _lists(reaction.satisfaction),
+            "dwell_s": _lists(reaction.dwell_s),
+            "returned": reaction.returned.sum(axis=1),
+            "disliked": reaction.disliked.sum(axis=1),
         }
     )
 
 
-def _contexts(truth: Truth, plan: Plan) -> np.ndarray:
-    """(S,) JSON of device and location; few distinct ones."""
-    pairs = list(
-        zip(plan.device.tolist(), truth.users.location[plan.user_ix].tolist(), strict=True)
+def _slates(
+    truth: Truth, heat: np.ndarray, visits: Visits, randomised: np.ndarray, day_us: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(S, K) items and propensities of a day: all slates are known before anybody comes."""
+    items, length = truth.items, truth.config.slots
+    on_sale = (items.launched_at < day_us) & (items.retires_at > day_us + DAY_US)
+    if on_sale.sum() < length:  # a tiny shop may run out: then it shows what it has ever had
+        on_sale = items.launched_at < day_us
+    item_ix = np.empty((len(visits), length), np.int64)
+    propensity = np.empty((len(visits), length))
+    popular, even = policy(heat, on_sale), on_sale / on_sale.sum()
+    usual = exploration(truth.config.explored, length)
+    for rows, explored in ((randomised, np.ones(length)), (~randomised, usual)):
+        item_ix[rows], propensity[rows] = draw_slates(popular, even, explored, visits.luck[rows])
+    return item_ix, propensity
+
+
+def _another(chance: np.ndarray, above: np.ndarray, luck: np.ndarray, place: int) -> int:
+    """One item that does not stand above, by the Gumbel trick."""
+    left = chance.copy()
+    left[above] = 0.0
+    gumbel = -np.log(-np.log(uniform(luck, "rest", place, np.arange(len(left)))))
+    with np.errstate(divide="ignore"):  # log 0 = never
+        return int(np.argmax(np.log(left) + gumbel))
+
+
+def _impressions(truth: Truth, day: LoggedDay) -> pd.DataFrame:
+    """One row per place of every slate that came in time."""
+    visits, item_ix = day.played.visits, day.played.item_ix
+    stayed = np.flatnonzero(~day.played.reaction.left)
+    slate = np.repeat(stayed, item_ix.shape[1])
+    place = np.tile(np.arange(item_ix.shape[1]), len(stayed))
+    requests = np.array(day.request_ids, object)
+    at = moments(visits.at_us[slate])
+    return pd.DataFrame(
+        {
+            "event_id": [f"{r}:{p + 1}" for r, p in zip(requests[slate], place, strict=True)],
+            "event_type": "impression",
+            "user_id": truth.users.ids.astype(object)[visits.user_ix[slate]],
+            "item_id": truth.items.ids.astype(object)[item_ix[slate, place]],
+            "session_id": session_ids(truth, visits)[slate],
+            "request_id": requests[slate],
+            "position": place + 1,
+            "event_at": at,
+            "seen_at": at,
+            "value": np.nan,
+            "context": contexts(truth, visits)[slate],
+            "source": np.where(day.randomised[slate], "random", "popular").astype(object),
+            "propensity": day.propensity[slate, place],
+        }
     )
-    texts = {pair: json.dumps({"device": pair[0], "location": pair[1]}) for pair in set(pairs)}
-    return np.array([texts[pair] for pair in pairs], object)
+
+
+def _lists(values: np.ndarray) -> pa.Array:
+    """(S, K) as one list of float32 per row; slates over HTTP may differ in length."""
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+    flat = pa.array(np.ascontiguousarray(values, np.float32).ravel())
+    return pa.ListArray.from_arrays(pa.array(offsets), flat)

@@ -1,7 +1,7 @@
 """The population visits a running API in real time, until told to stop, whatever becomes of the API.
 
 Visits are one Poisson process: `rate` slates a second in all, each by a user drawn by activity, who
-goes on with the session of before or begins one with a mood of its own. Nobody waits for an answer
+goes on with the session of before or begins one with an intent of its own. Nobody waits for an answer
 before somebody else comes: what arrives is the world's doing, not the API's.
 
 When the API is away people stop coming and look again now and then; they come back when it is.
@@ -25,14 +25,13 @@ from features.errors import ContractError, Unavailable
 from pipelines.steps import console
 from pipelines.world.crowd import Crowd, RealTime, Visit
 from pipelines.world.generate import World
-from pipelines.world.planning import PAGES_MEAN, moods
 
 WORKERS = 8
 WAITING = 64
 """Visits under way at most. Beyond it the API is so slow that who comes, turns round and leaves."""
 
 SESSION_ENDS_S = 1800.0
-"""Who comes back later than this is in another mood."""
+"""Who comes back later than this has another intent."""
 
 TELL_EVERY_S, SAVE_EVERY_S = 10.0, 60.0
 
@@ -101,7 +100,7 @@ class Arrival:
     after_s: float  # since the one before
     user_ix: int
     session: int
-    mood: int
+    intent: int
 
 
 def arrivals(world: World, rate: float, seed: int) -> Iterator[Arrival]:
@@ -114,22 +113,24 @@ def arrivals(world: World, rate: float, seed: int) -> Iterator[Arrival]:
     """
     users = world.truth.users
     rng = np.random.default_rng([world.truth.seed, 5, seed])
+    pages_mean, taste = world.truth.config.pages_mean, users.taste
     weights = users.activity * (users.segment == 0)
     weights = weights / weights.sum()
-    latest: dict[int, tuple[float, int, int]] = {}  # user -> at (s), session, mood
+    latest: dict[int, tuple[float, int, int]] = {}  # user -> at (s), session, intent
     at, sessions = 0.0, 0
     while True:
         gap = float(rng.exponential(1 / rate))
         at += gap
         user_ix = int(rng.choice(len(weights), p=weights))
-        before, session, mood = latest.get(user_ix, (-np.inf, 0, 0))
-        goes_on = rng.random() < 1 - 1 / PAGES_MEAN
+        before, session, intent = latest.get(user_ix, (-np.inf, 0, 0))
+        goes_on = rng.random() < 1 - 1 / pages_mean
         if not goes_on or at - before > SESSION_ENDS_S:
             sessions += 1
             session = sessions
-            mood = int(moods(users.taste[[user_ix]], rng)[0])
-        latest[user_ix] = (at, session, mood)
-        yield Arrival(gap, user_ix, session, mood)
+            liked = taste[user_ix] / taste[user_ix].sum()
+            intent = int(rng.choice(len(liked), p=liked))
+        latest[user_ix] = (at, session, intent)
+        yield Arrival(gap, user_ix, session, intent)
 
 
 def live(
@@ -226,7 +227,8 @@ class _Street:
             at_us=0,  # real time asks no clock to move
             session_id=f"{self._prefix}-s{arrival.session}",
             device=str(self._users.device[user_ix]),
-            mood=arrival.mood,
+            intent=arrival.intent,
+            session=arrival.session,
             after=self._latest.get(user_ix),
         )
         self._latest[user_ix] = visit.done
@@ -234,7 +236,8 @@ class _Street:
 
     def _meet(self, visit: Visit) -> None:
         try:
-            self.tally.served(self._crowd.meet(visit))
+            if (row := self._crowd.meet(visit)) is not None:  # None: given up on this session
+                self.tally.served(row)
         except Unavailable as error:
             self.tally.failed(str(error)[:160])
         except ContractError as error:  # another world's items: waiting will not mend that

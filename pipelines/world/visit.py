@@ -1,22 +1,25 @@
 """One simulated day against the real HTTP API: people come, see a list, and react to that list.
 
-They come and react by the truth; the platform sees requests and events, nothing else.
+They come and react by the truth; the platform sees requests and events, nothing else. The same
+plan and the same reactions as in one process (pipelines/world/play.py): only the lists differ.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
 from features.errors import ContractError
+from pipelines.world import truth as store
 from pipelines.world.crowd import Crowd, Frontier, Visit
 from pipelines.world.generate import World
-from pipelines.world.planning import Plan, plan_day
-from pipelines.world.population import to_us
+from pipelines.world.planning import Visits, exactly
+from pipelines.world.population import DAY_US, to_us
+from pipelines.world.timeline import timeline
 
 NEWCOMER_SHARE = 0.5
 """Of the visits on a day with the shift `new_segment`."""
@@ -35,10 +38,10 @@ def visit(
     """Let the population use the API for one day.
 
     Args:
-        world: whose users visit; what they click is remembered in its truth.
+        world: whose users visit; what they remember is kept in its truth.
         url: where the API listens, without a path.
         day: the moment (UTC) at which the simulated 24 hours begin.
-        requests: slates in all, spread over the day; users are drawn by activity.
+        requests: slates in all, spread over the day; users come by their own activity.
         seed: of who comes, and of every reaction given the list shown.
         shift: "new_segment" = half of the visits are newcomers' with another device, place and
             taste: a change of the inputs that monitoring can see.
@@ -47,7 +50,8 @@ def visit(
     Returns:
         One row per slate in order of the visits: user_id, request_id, arm ("full" where the
         response names no experiment), rung, clicks, purchases, and true_utility, the number of
-        clicks that the truth expects of this very slate.
+        clicks that the truth expects of this very slate. Fewer rows than `requests` where somebody
+        gave up waiting and left a session early.
 
     Raises:
         Unavailable: the API cannot be reached or answers with an error.
@@ -55,43 +59,56 @@ def visit(
     """
     if shift not in (None, "new_segment"):
         raise ContractError(f"no shift {shift!r}; expected new_segment, or none")
+    if shift:
+        world = _with_newcomers(world, day)
     crowd = Crowd(world, url.rstrip("/"), seed, Frontier(to_us(day)), workers)
-    visits = _visits(_plan(world, day, requests, seed, shift), f"v{seed}-{day:%Y%m%d}")
+    crowd.dawn(to_us(day) // DAY_US)
+    planned = exactly(world.truth, crowd.state, to_us(day), requests, seed)
+    visits = _chained(planned, f"v{seed}-{day:%Y%m%d}")
     console = Console(stderr=True)  # what a command prints stays clean
     with ThreadPoolExecutor(workers) as pool:
         answers = pool.map(crowd.meet, visits)
         try:
-            rows = list(track(answers, "visits", requests, console=console, transient=True))
+            rows = list(track(answers, "visits", len(visits), console=console, transient=True))
         finally:
             pool.shutdown(cancel_futures=True)
             crowd.remember()
             crowd.leave()
-    return pd.DataFrame(rows)
+    return pd.DataFrame([row for row in rows if row is not None])
 
 
-def _plan(world: World, day: datetime, requests: int, seed: int, shift: str | None) -> Plan:
-    users = world.truth.users
-    weights = users.activity * (users.segment == 0)
-    if shift == "new_segment":
-        new = users.segment == 1
-        weights = weights / weights.sum() * (1 - NEWCOMER_SHARE) + new / new.sum() * NEWCOMER_SHARE
-    rng = np.random.default_rng([world.truth.seed, 3, seed])
-    return plan_day(users, weights, requests, to_us(day), rng)
+def _with_newcomers(world: World, day: datetime) -> World:
+    """The same world on a day on which the other segment comes; the timeline says so."""
+    arrival = {
+        "kind": "covariate",
+        "start_day": (day - world.truth.end).days,
+        "size": NEWCOMER_SHARE,
+        "days": 1,
+    }
+    config = world.truth.config
+    changed = config.but(shifts=[*(shift.model_dump() for shift in config.shifts), arrival])
+    truth = replace(world.truth, config=changed)
+    store.save_timeline(timeline(truth), world.home)
+    return World(truth, world.home)
 
 
-def _visits(plan: Plan, prefix: str) -> list[Visit]:
+def _chained(planned: Visits, prefix: str) -> list[Visit]:
+    """Each user's visits in a row, each waiting for the one before."""
     latest: dict[int, Visit] = {}
     visits = []
-    for number, user_ix in enumerate(plan.user_ix.tolist()):
+    for number, user_ix in enumerate(planned.user_ix.tolist()):
         before = latest.get(user_ix)
+        session = int(planned.session[number])
         latest[user_ix] = Visit(
-            number,
-            user_ix,
-            int(plan.at_us[number]),
-            f"{prefix}-s{plan.session[number]}",
-            str(plan.device[number]),
-            int(plan.mood[number]),
-            before.done if before else None,
+            number=number,
+            user_ix=user_ix,
+            at_us=int(planned.at_us[number]),
+            session_id=f"{prefix}-{user_ix}-{session}",
+            device=str(planned.device[number]),
+            intent=int(planned.intent[number]),
+            after=before.done if before else None,
+            session=session,
+            luck=int(planned.luck[number]),
         )
         visits.append(latest[user_ix])
     return visits

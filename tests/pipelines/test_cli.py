@@ -2,11 +2,12 @@ import subprocess
 import sys
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from pipelines.cli import app, main
 
-COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
+COMMANDS = list(typer.main.get_command(app).commands)
 
 
 def test_the_commands_of_the_line_are_there():

@@ -16,6 +16,7 @@ import pytest
 from infra.workspace import Workspace
 from models.bundle import current, load, version_path
 from pipelines.bootstrap import fresh_world
+from tests.pipelines.oracle_words import ORACLE, columns_of
 
 MODELS = {"random", "popular", "recent_popular", "own_history", "item_knn", "two_tower", "full"}
 
@@ -47,6 +48,13 @@ def test_the_report_holds_every_model_with_its_interval(home):
         assert 0 <= value["low"] <= value["mean"] <= value["high"] <= 1, model
     rows = metrics["rows"]
     assert rows["read"] == rows["accepted"] + rows["quarantined"] > 0
+
+
+def test_no_column_anywhere_in_the_platform_is_the_oracles(home):
+    """Lake, offline and online views, bundles, event log, reports: whatever a learner could open."""
+    names = columns_of(home / "world")
+    assert names >= {"item_id", "position", "propensity", "category_share_90d", "event_at"}
+    assert not [name for name in names if ORACLE.search(name)]
 
 
 def test_the_published_bundle_is_the_evaluated_one(home):

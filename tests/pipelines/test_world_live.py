@@ -151,8 +151,8 @@ def test_visits_are_a_poisson_process_of_sessions(world: World) -> None:
     assert gaps.std() == pytest.approx(gaps.mean(), rel=0.1)  # exponential
     pages = Counter(arrival.session for arrival in coming)
     assert np.mean(list(pages.values())) == pytest.approx(2.2, rel=0.15)
-    moods = {(arrival.session, arrival.mood, arrival.user_ix) for arrival in coming}
-    assert len(moods) == len(pages), "a session is one user in one mood"
+    intents = {(arrival.session, arrival.intent, arrival.user_ix) for arrival in coming}
+    assert len(intents) == len(pages), "a session is one user with one intent"
     visits = np.bincount([a.user_ix for a in coming], minlength=len(world.truth.users.ids))
     assert np.corrcoef(visits, world.truth.users.activity)[0, 1] > 0.9
     assert not visits[world.truth.users.segment == 1].any()

@@ -12,8 +12,15 @@ import numpy as np
 import pytest
 
 from features.errors import ContractError, Unavailable
-from pipelines.world.generate import make_world, open_world
-from pipelines.world.population import NEW_DEVICE, NEW_LOCATION
+from pipelines.world import truth as store
+from pipelines.world.behaviour import appraise
+from pipelines.world.config import configure
+from pipelines.world.generate import make, make_world, open_world
+from pipelines.world.history import latencies
+from pipelines.world.planning import at_no_moment, exactly
+from pipelines.world.play import play_day
+from pipelines.world.population import DAY_US, NEW_DEVICE, NEW_LOCATION, to_us
+from pipelines.world.state import begin_day, fresh_state
 from pipelines.world.visit import visit
 
 DAY = datetime(2026, 3, 1, 2, tzinfo=UTC)
@@ -106,15 +113,14 @@ def first_ten(user_id):
 
 def best_ten(world):
     """What the truth likes best for each user: as good as a list can be."""
-    from pipelines.world.behaviour import attraction
-
-    users, items = world.truth.users, world.truth.items
-    rows = {str(user_id): ix for ix, user_id in enumerate(users.ids)}
-    every = np.arange(len(items.ids))[None, :]
+    truth = world.truth
+    rows = {str(user_id): ix for ix, user_id in enumerate(truth.users.ids)}
+    every, fresh = np.arange(truth.config.items)[None, :], fresh_state(truth)
 
     def choose(user_id):
-        liked = attraction(users, items, np.array([rows[user_id]]), every, None)[0]
-        return [str(items.ids[ix]) for ix in np.argsort(-liked)[:10]]
+        visit = at_no_moment(truth, np.array([rows[user_id]]), to_us(DAY))
+        liked = appraise(truth, fresh, visit, every).attraction[0]
+        return [str(truth.items.ids[ix]) for ix in np.argsort(-liked)[:10]]
 
     return choose
 
@@ -157,14 +163,15 @@ def test_events_answer_the_slate_they_name_and_come_after_it(world, serve):
         shown = api.choose(body["user_id"])
         assert event["user_id"] == body["user_id"]
         assert event["item_id"] == shown[event["position"] - 1]
-        assert datetime.fromisoformat(event["event_at"]) > api.shown_at[event["request_id"]]
-    ids = [event["event_id"] for event in api.events]
-    assert len(ids) == len(set(ids))
+        skew = timedelta(minutes=2)  # some clocks are wrong
+        assert datetime.fromisoformat(event["event_at"]) > api.shown_at[event["request_id"]] - skew
+    kinds = [event["event_type"] for event in api.events]
+    assert kinds.count("click") >= kinds.count("cart") >= kinds.count("purchase")
 
 
 def test_the_clock_header_never_falls(world, serve):
     api = FakeApi(first_ten)
-    visit(world, serve(api), day=DAY, requests=50, seed=1, workers=1)
+    visit(world, serve(api), day=DAY, requests=250, seed=1, workers=1)
     assert api.headers == sorted(api.headers)
     assert api.headers[0] >= DAY
     assert api.headers[-1] < DAY + timedelta(days=1)
@@ -262,3 +269,60 @@ def test_items_of_another_world_are_noticed(world, serve):
 def test_an_unknown_shift_is_refused(world):
     with pytest.raises(ContractError, match="no shift 'flood'; expected new_segment, or none"):
         visit(world, "http://127.0.0.1:9", day=DAY, requests=5, seed=1, shift="flood")
+
+
+def test_over_http_users_do_what_they_do_in_process(world, serve, tmp_path):
+    """The same plan, the same lists: the same clicks, chances and memories."""
+    twin = make_world(tmp_path / "twin", "tiny", seed=0)
+    rows = visit(world, serve(FakeApi(first_ten)), day=DAY, requests=120, seed=9)
+    truth, state = twin.truth, store.load_state(twin.home)
+    begin_day(truth, state, to_us(DAY) // DAY_US)
+    planned = exactly(truth, state, to_us(DAY), 120, 9)
+    ten = np.arange(10)
+    waited = latencies(truth, planned)
+    played = play_day(truth, state, planned, lambda wave: np.tile(ten, (len(wave), 1)), waited)
+    assert rows["user_id"].tolist() == truth.users.ids[played.visits.user_ix].tolist()
+    assert rows["clicks"].tolist() == played.reaction.click.sum(axis=1).tolist()
+    assert rows["true_utility"].to_numpy() == pytest.approx(played.reaction.utility.sum(axis=1))
+    after = store.load_state(world.home)
+    np.testing.assert_array_equal(after.seen_item, state.seen_item)
+    np.testing.assert_allclose(after.satisfaction, state.satisfaction)
+
+
+def test_what_happens_later_is_posted_when_its_time_has_come(serve, tmp_path):
+    world = make(configure("tiny", 0, cart_rate=1.0, purchase_rate=1.0, late=0.0), tmp_path)
+    api = FakeApi(best_ten(world))
+    address = serve(api)
+    visit(world, address, day=DAY, requests=200, seed=2)
+    waiting = store.load_pending(tmp_path)
+    bought = waiting[waiting["event_type"] == "purchase"]
+    posted = [event for event in api.events if event["event_type"] == "purchase"]
+    assert len(posted) > 3
+    assert len(bought) > len(posted) / 2
+    visit(open_world(tmp_path), address, day=DAY + timedelta(days=1), requests=200, seed=3)
+    due = set(waiting[waiting["seen_at"] < DAY + timedelta(days=1, hours=18)]["event_id"])
+    assert due <= {event["event_id"] for event in api.events}
+    later = waiting[waiting["seen_at"] > DAY + timedelta(days=3)]["event_id"]
+    assert set(later) <= set(store.load_pending(tmp_path)["event_id"])
+
+
+def test_the_truth_of_a_day_over_http_is_kept_by_request(world, serve, tmp_path):
+    rows = visit(world, serve(FakeApi(first_ten)), day=DAY, requests=40, seed=4)
+    told = store.load_responses(tmp_path).set_index("request_id")
+    assert set(told.index) == set(rows["request_id"])
+    expected = told["true_utility"].reindex(rows["request_id"]).to_numpy()
+    assert rows["true_utility"].to_numpy() == pytest.approx(expected)
+
+
+def test_a_shifted_day_is_in_the_timeline(world, serve, tmp_path):
+    visit(world, serve(FakeApi(first_ten)), day=DAY, requests=20, seed=6, shift="new_segment")
+    told = json.loads((tmp_path / "truth" / "world" / "timeline.json").read_text())
+    arrival = next(change for change in told if change["kind"] == "covariate")
+    assert arrival["begins_at"] == "2026-03-01T00:00:00+00:00"
+    assert arrival["size"] == 0.5
+
+
+def test_a_slow_world_loses_visitors(serve, tmp_path):
+    world = make(configure("tiny", 0, preset="slow_backend", latency_loss=2.0), tmp_path)
+    rows = visit(world, serve(FakeApi(first_ten)), day=DAY, requests=200, seed=1)
+    assert len(rows) < 160

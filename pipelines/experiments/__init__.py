@@ -1,0 +1,19 @@
+"""Claims about recommenders, written down first, measured in worlds whose truth is known, and graded.
+
+In: a card, worlds and seeds. Out: var/reports/experiments/E-xx.json and .html, and, once recorded,
+docs/experiments/. May be imported by: the command line. The only part besides the simulation itself
+that may open the truth (world.py is the one file that does).
+Read:
+
+    card       what is said before the run
+    verdict    interval over seeds, and the rule that grades it
+    identity   which results belong to which question
+    runner     seed by seed, resumable
+    outcome    estimates and verdicts, to JSON and back
+    tables, charts, page, publish   what people read after a run
+    board      recorded results in docs/experiments/
+    world      names in, logs with their truth out
+    log, measures, click_models, wishes   what the experiments share
+    e02, e04, e47a, e47b, e47e            cards, and what measures them
+    catalogue, own_tables                 all experiments, with their charts and tables
+"""

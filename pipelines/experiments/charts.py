@@ -1,0 +1,126 @@
+"""The few kinds of chart that experiments draw, as SVG text; matplotlib is imported when drawing."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipelines.experiments.outcome import Outcome
+from pipelines.experiments.verdict import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#2a6f97", "#c8553d", "#588157", "#8d6a9f", "#b08900", "#444444")
+SIZE_INCHES = (7.2, 3.2)
+LONG = 10
+"""Letters of a tick's label; longer ones are turned."""
+
+
+def svg(draw: Callable[[Any, Outcome], None], outcome: Outcome) -> str:
+    """The chart; text stays text, and equal outcomes give equal bytes."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": "shortlist", "font.size": 9}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+        draw(figure, outcome)
+        text = io.StringIO()
+        marked = {"Date": None, "Creator": None, "Description": outcome.identity}
+        figure.savefig(text, format="svg", metadata=marked)
+    return text.getvalue()
+
+
+def bars_by_family(figure: "Figure", outcome: Outcome, names: Mapping[str, str], unit: str) -> None:
+    """One group of bars per family, one bar per measurement, its interval as a whisker.
+
+    Args:
+        figure: to draw on.
+        outcome: whose `metrics` are drawn.
+        names: measurement -> what the legend calls it.
+        unit: of the vertical axis.
+    """
+    axes: Axes = figure.subplots()
+    families, width = list(outcome.metrics), 0.8 / len(names)
+    for number, (name, told) in enumerate(names.items()):
+        at = [place + (number - (len(names) - 1) / 2) * width for place in range(len(families))]
+        values = [outcome.metrics[family][name] for family in families]
+        axes.bar(
+            at,
+            [value.mean for value in values],
+            width * 0.92,
+            yerr=[_half(value) for value in values],
+            label=told,
+            color=COLOURS[number % len(COLOURS)],
+            error_kw={"lw": 1},
+        )
+    axes.set_xticks(range(len(families)), families)
+    axes.set_ylabel(unit)
+    axes.axhline(0, color="#888888", lw=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    _legend(figure, axes)
+
+
+def lines_by_family(
+    figure: "Figure",
+    outcome: Outcome,
+    names: Mapping[str, str],
+    across: Sequence[float] | Sequence[str],
+    axis: str,
+) -> None:
+    """One panel per family, one line per curve.
+
+    Args:
+        figure: to draw on.
+        outcome: whose `curves` are drawn.
+        names: curve -> what the legend calls it.
+        across: horizontal positions, as many as each curve has points; words stand evenly.
+        axis: what they are.
+    """
+    families = list(outcome.curves)
+    long = any(len(str(place)) > LONG for place in across)
+    turned: Any = {"rotation": 60, "ha": "right", "fontsize": 7} if long else {}
+    panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
+    for axes, family in zip(panels, families, strict=True):
+        for number, (name, told) in enumerate(names.items()):
+            colour = COLOURS[number % len(COLOURS)]
+            axes.plot(across, outcome.curves[family][name], label=told, color=colour, marker=".")
+        axes.set_title(family, fontsize=9)
+        axes.set_xlabel(axis)
+        axes.set_xticks(across, [str(place) for place in across], **turned)
+        if axes.get_ylim()[0] < 0:
+            axes.axhline(0, color="#888888", lw=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    _legend(figure, panels[0])
+
+
+def places_in_range(figure: "Figure", outcome: Outcome) -> None:
+    """One row per curve, one mark per family: where it stands between 0 (low end) and 1 (high end).
+
+    Args:
+        figure: to draw on.
+        outcome: each of whose curves is one number.
+    """
+    labels = list(next(iter(outcome.curves.values())))
+    figure.set_size_inches(SIZE_INCHES[0], 0.4 + 0.24 * len(labels))
+    axes: Axes = figure.subplots()
+    rows = range(len(labels), 0, -1)
+    axes.axvspan(0, 1, color="#e8efe4", lw=0)
+    for number, (family, curves) in enumerate(outcome.curves.items()):
+        at = [min(max(place, -0.5), 1.5) for (place,) in curves.values()]
+        axes.plot(at, rows, ls="", marker="ox^sd"[number % 5], label=family, color=COLOURS[number])
+    axes.set_yticks(rows, labels, fontsize=7)
+    axes.set_xticks([0, 1], ["low end", "high end"])
+    axes.set_xlim(-0.6, 1.6)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    _legend(figure, axes)
+
+
+def _legend(figure: "Figure", axes: "Axes") -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+
+
+def _half(value: Estimate) -> float:
+    return 0.0 if value.high is None else value.high - value.mean
