@@ -19,12 +19,11 @@ from features.errors import ContractError, RecommenderError
 from infra.reports import report
 from infra.settings import Settings
 from infra.workspace import Workspace
-from pipelines import cli_stack
+from pipelines import cli_stack, cli_world
 from pipelines.experiments import cli as experiments
-from pipelines.lock import measured, only_one
+from pipelines.lock import measured
 from pipelines.steps import Steps, console
 from pipelines.tell import flatten, rows_told, show_models
-from pipelines.world.config import DEFAULT_FAMILY, FAMILIES
 
 app = typer.Typer(
     name="shortlist",
@@ -112,57 +111,7 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-world_app = typer.Typer(
-    help="Make the simulated shop anew: users with tastes, items, a logged past; into an empty lake.",
-    invoke_without_command=True,
-    epilog="Examples: [bold]shortlist world --scale tiny --seed 7[/], "
-    "[bold]shortlist world check --families all --seeds 5[/]",
-)
-app.add_typer(world_app, name="world")
-
-
-@world_app.callback()
-def world(
-    context: typer.Context,
-    scale: ScaleOption = Scale.small,
-    seed: Seed = 0,
-    family: Annotated[str, typer.Option(help="position, trust or cascade.")] = DEFAULT_FAMILY,
-    preset: Annotated[str, typer.Option(help="A named world; docs/world.md lists them.")] = "base",
-) -> None:
-    """Make the simulated shop anew: users with tastes, items, a logged past; into an empty lake."""
-    from pipelines.bootstrap import fresh_world
-
-    if context.invoked_subcommand:
-        return
-    _, workspace = _workspace("world")
-    with (
-        only_one(workspace, "shortlist world"),
-        report(workspace.reports, "world-made", [seed]) as metrics,
-    ):
-        made = fresh_world(workspace, scale.value, seed, family=family, preset=preset)
-        metrics.update(made[1])
-    _show(metrics)
-
-
-@world_app.command(epilog="Example: [bold]shortlist world check --families trust --seeds 2[/]")
-def check(
-    families: Annotated[str, typer.Option(help="all, or names with commas.")] = "all",
-    seeds: Annotated[int, typer.Option(min=1, help="How many worlds of each family.")] = 5,
-    scale: ScaleOption = Scale.small,
-) -> None:
-    """Compare the world with published logs: facts, switches, examination, speed, memory."""
-    from pipelines.world.check import check_world, unmet
-
-    chosen = FAMILIES if families == "all" else tuple(families.split(","))
-    _, workspace = _workspace("world")
-    with report(workspace.reports, "world", list(range(seeds))) as metrics:
-        metrics.update(check_world(chosen, list(range(seeds)), scale.value, console))
-    missed = unmet(metrics)
-    for line in missed:
-        console.print(f"[red]not met:[/] {line}")
-    if missed:
-        raise typer.Exit(1)
-
+cli_world.register(app)
 
 EventsFile = Annotated[
     Path | None, typer.Option("--events", help="CSV or Parquet file of your events.")
