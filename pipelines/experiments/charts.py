@@ -1,6 +1,7 @@
 """The few kinds of chart that experiments draw, as SVG text; matplotlib is imported when drawing."""
 
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,8 @@ def svg(draw: Callable[[Any, Outcome], None], outcome: Outcome) -> str:
         text = io.StringIO()
         marked = {"Date": None, "Creator": None, "Description": outcome.identity}
         figure.savefig(text, format="svg", metadata=marked)
-    return text.getvalue()
+    # A third of it is indentation and millionths of a point.
+    return re.sub(r"(\.\d{3})\d{2,}", r"\1", re.sub(r"\n\s+", "\n", text.getvalue()))
 
 
 def bars_by_family(figure: "Figure", outcome: Outcome, names: Mapping[str, str], unit: str) -> None:
