@@ -72,7 +72,8 @@ def board_page(experiments: Sequence[Experiment], board: Path = BOARD) -> str:
         "",
     ]
     for experiment in experiments:
-        lines += _section(experiment, records[experiment.card.number])
+        chart = _chart(experiment.card, board)
+        lines += _section(experiment, records[experiment.card.number], chart)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -81,10 +82,10 @@ def write_board(experiments: Sequence[Experiment], board: Path = BOARD) -> None:
     for experiment in experiments:
         content = recorded(experiment, board)
         if content is not None:
-            chart = svg(experiment.draw, from_json(content))
-            number, size = experiment.card.number, len(chart.encode())
-            assert size < CHART_BYTES_MAX, f"{number}: a chart of {size} bytes is no small chart"
-            (board / f"{number}.svg").write_text(chart)
+            chart, path = svg(experiment.draw, from_json(content)), _chart(experiment.card, board)
+            path.unlink(missing_ok=True)
+            if len(chart.encode()) < CHART_BYTES_MAX:  # a larger one stays with the report
+                path.write_text(chart)
     (board / "README.md").write_text(board_page(experiments, board))
 
 
@@ -95,8 +96,8 @@ def stale(experiments: Sequence[Experiment], board: Path = BOARD) -> list[str]:
     wrong = [] if fresh else [page.name]
     for experiment in experiments:
         content = recorded(experiment, board)
-        chart = board / f"{experiment.card.number}.svg"
-        if content and not (chart.exists() and content["identity"] in chart.read_text()):
+        chart = _chart(experiment.card, board)
+        if content and chart.exists() and content["identity"] not in chart.read_text():
             wrong.append(chart.name)
     return wrong
 
@@ -114,7 +115,7 @@ def _line(experiment: Experiment, content: dict[str, Any] | None) -> str:
     return f"| {card.number} | {name} | **{outcome.verdict.value}** | {holds} | {seeds} | {day} |"
 
 
-def _section(experiment: Experiment, content: dict[str, Any] | None) -> list[str]:
+def _section(experiment: Experiment, content: dict[str, Any] | None, chart: Path) -> list[str]:
     card = experiment.card
     head = [f"## {card.number} {card.title}", "", f"*{card.question}*", ""]
     if content is None:
@@ -132,8 +133,7 @@ def _section(experiment: Experiment, content: dict[str, Any] | None) -> list[str
             if changed
             else []
         ),
-        f"![{card.number}]({card.number}.svg)",
-        "",
+        *([f"![{card.number}]({chart.name})", ""] if chart.exists() else []),
         *(
             line
             for table in (three_numbers(outcome), verdicts(outcome), *own)
@@ -157,6 +157,10 @@ def _section(experiment: Experiment, content: dict[str, Any] | None) -> list[str
 
 def _sources(card: Card) -> list[str]:
     return ["*Expected from:*", *(f"- {claim.effect}: {claim.source}" for claim in card.claims), ""]
+
+
+def _chart(card: Card, board: Path) -> Path:
+    return board / f"{card.number}.svg"
 
 
 def _anchor(card: Card) -> str:

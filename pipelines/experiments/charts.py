@@ -1,6 +1,7 @@
 """The few kinds of chart that experiments draw, as SVG text; matplotlib is imported when drawing."""
 
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ SIZE_INCHES = (7.2, 3.2)
 LONG = 10
 """Letters of a tick's label; longer ones are turned."""
 
+LEGEND_LETTERS = 80
+"""That fit beside each other below the axes."""
+
 
 def svg(draw: Callable[[Any, Outcome], None], outcome: Outcome) -> str:
     """The chart; text stays text, and equal outcomes give equal bytes."""
@@ -29,7 +33,8 @@ def svg(draw: Callable[[Any, Outcome], None], outcome: Outcome) -> str:
         text = io.StringIO()
         marked = {"Date": None, "Creator": None, "Description": outcome.identity}
         figure.savefig(text, format="svg", metadata=marked)
-    return text.getvalue()
+    # A third of it is indentation and millionths of a point.
+    return re.sub(r"(\.\d{3})\d{2,}", r"\1", re.sub(r"\n\s+", "\n", text.getvalue()))
 
 
 def bars_by_family(figure: "Figure", outcome: Outcome, names: Mapping[str, str], unit: str) -> None:
@@ -119,7 +124,9 @@ def places_in_range(figure: "Figure", outcome: Outcome) -> None:
 
 def _legend(figure: "Figure", axes: "Axes") -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    across = max(1, LEGEND_LETTERS // max(map(len, labels)))
+    where: Any = {"loc": "outside lower center", "ncols": across, "fontsize": 8}
+    figure.legend(handles, labels, frameon=False, **where)
 
 
 def _half(value: Estimate) -> float:

@@ -101,6 +101,18 @@ def test_a_chart_of_an_earlier_record_is_stale(home, tmp_path):
     assert board.stale([TOY], place) == ["E-99.svg"]
 
 
+def test_a_chart_that_is_not_small_stays_with_the_report(home, monkeypatch, tmp_path):
+    place = tmp_path / "board"
+    board.record(TOY, home / "reports", place)
+    board.write_board([TOY], place)
+    assert "![E-99](E-99.svg)" in (place / "README.md").read_text()
+    monkeypatch.setattr(board, "CHART_BYTES_MAX", 100)
+    board.write_board([TOY], place)
+    assert not (place / "E-99.svg").exists()
+    assert "E-99.svg" not in (place / "README.md").read_text()
+    assert board.stale([TOY], place) == []
+
+
 def test_a_refuted_card_stays_on_the_board(tmp_path):
     outcome = run_and_report(REFUTED, tmp_path, "tiny", range(5), [REFUTED], resume=False)
     assert outcome.verdict == Verdict.refuted
