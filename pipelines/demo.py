@@ -34,7 +34,7 @@ from pipelines.tell import flatten, rows_told, show_models
 from pipelines.world.visit import visit
 
 EXPERIMENT = "full-vs-popular"
-VISITS = {"tiny": (600, 300), "small": (3000, 1200), "full": (10000, 4000)}
+VISITS = {"tiny": (1000, 400), "small": (3000, 1200), "full": (10000, 4000)}
 """Slates of day 1 and of day 2, by scale."""
 
 SWAP_SECONDS = 15.0

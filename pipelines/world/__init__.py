@@ -1,20 +1,32 @@
 """A simulated shop whose truth is known: what its users like, and how they look at a list.
 
-In: a scale, a seed, the moment at which history ends. Out: a logged past as any platform would
-have it (`World.history`), and users who visit the real HTTP API (`visit`, `live`).
-May be imported by: the command line, the run, the demo and experiments. Never by what learns.
+In: a configuration (scale, seed, family, preset) and the moment at which history ends. Out: a logged
+past as any platform would have it (`World.history`), a day in this process (`play_day`), and users
+who visit the real HTTP API (`visit`, `live`). docs/world.md is its card.
+May be imported by: the command line, bootstrap, the demo and experiments. Never by what learns.
 Read:
 
-    titles      words that make items readable
-    truth       the hidden arrays, and the only file that reads or writes them
-    population  draws items and users
-    behaviour   attraction, examination, and what follows a click
-    planning    who comes when
-    history     slates of a logging policy, and the events they led to
-    generate    make_world, open_world
-    crowd       visitors' connections, clock and memory
-    visit       one simulated day against the API
-    live        real time against the API, until told to stop
+    config       every parameter, range and reason; the presets
+    titles       words that make items readable
+    truth        the hidden arrays, and the only file that reads or writes them
+    population   draws items and users, also those to come
+    draws        uniforms by key: the same luck for every policy
+    timeline     what changes, and when
+    state        what users remember; nights pass
+    planning     who comes when
+    families     three shapes of utility, three ways to look at a list
+    numbers      between chances and logits
+    behaviour    attraction, satisfaction, and what follows a click
+    play         a day in waves, in this process
+    happenings   from reactions to events, and what goes wrong on the way
+    history      slates of a logging policy, and what came of them
+    generate     make_world, open_world
+    crowd        visitors' connections, clock and memory
+    visit        one simulated day against the API
+    live         real time against the API, until told to stop
+    facts        what published logs look like
+    examination  how far down people look, told from clicks
+    check        whether the world keeps its promises
 
 Interview: How do you know that your offline metrics mean anything?
     Let a population whose tastes you wrote down use the system, and compare. Bias corrections,

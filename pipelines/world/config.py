@@ -164,7 +164,7 @@ class WorldConfig(_Frozen):
     """Daily step of the taste walk; a month turns a style by some fifteen degrees."""
 
     # Sessions.
-    pages_mean: float = Field(default=4.0, ge=1, le=50)
+    pages_mean: float = Field(default=3.4, ge=1, le=50)
     """Pages of a session, geometric; published means lie between 3 and 6."""
 
     weekend: float = Field(default=1.14, gt=0, le=5)
@@ -230,7 +230,7 @@ class WorldConfig(_Frozen):
     """Share of users whose clock is off by up to two minutes."""
 
     # The logging policy.
-    explored: float = Field(default=0.48, ge=0, le=1)
+    explored: float = Field(default=0.52, ge=0, le=1)
     """Mean share of a place's chance that is spread evenly over what is on sale."""
 
     randomised: float = Field(default=0.05, ge=0, le=1)
@@ -256,7 +256,7 @@ class WorldConfig(_Frozen):
 
 
 SCALES: dict[str, dict[str, int]] = {
-    "tiny": {"users": 300, "items": 200, "days": 14, "slates_a_day": 240},
+    "tiny": {"users": 400, "items": 200, "days": 14, "slates_a_day": 300},
     "small": {"users": 2_000, "items": 1_000, "days": 28, "slates_a_day": 1_200},
     "full": {"users": 30_000, "items": 20_000, "days": 60, "slates_a_day": 5_000},
 }

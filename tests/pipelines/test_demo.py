@@ -36,7 +36,8 @@ def test_the_demo_measures_a_lift_and_retrains_on_evidence(tmp_path):
     lift = metrics["lift_over_popular"]
     assert lift["low"] <= lift["mean"] <= lift["high"]
     assert lift["mean"] > 0
-    assert lift["full_slates"] + lift["popular_slates"] == 600
+    # Who gives up waiting leaves the session, and its last pages are never asked for.
+    assert 980 <= lift["full_slates"] + lift["popular_slates"] <= 1000
 
     assert not metrics["drift"]["day_1"]["decision"]["retrain"], "a quiet day must not retrain"
     assert metrics["drift"]["day_2"]["decision"]["retrain"]
