@@ -2,8 +2,8 @@
 
 In: a configuration (scale, seed, family, preset) and the moment at which history ends. Out: a logged
 past as any platform would have it (`World.history`), a day in this process (`play_day`), and users
-who visit the real HTTP API (`visit`, `live`). docs/world.md is its card.
-May be imported by: the command line, bootstrap, the demo and experiments. Never by what learns.
+who visit the real HTTP API (`visit`). docs/world.md is its card.
+May be imported by: the command line, the run, the demo, the loop and experiments. Never by what learns.
 Read:
 
     config       every parameter, range and reason; the presets
@@ -23,7 +23,6 @@ Read:
     generate     make_world, open_world
     crowd        visitors' connections, clock and memory
     visit        one simulated day against the API
-    live         real time against the API, until told to stop
     facts        what published logs look like
     examination  how far down people look, told from clicks
     check        whether the world keeps its promises

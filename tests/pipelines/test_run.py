@@ -52,7 +52,7 @@ def test_the_report_holds_every_model_with_its_interval(home):
 
 def test_no_column_anywhere_in_the_platform_is_the_oracles(home):
     """Lake, offline and online views, bundles, event log, reports: whatever a learner could open."""
-    names = columns_of(home / "datasets" / "world")
+    names = columns_of(Workspace(home, "world").root)
     assert names >= {"item_id", "position", "propensity", "category_share_90d", "event_at"}
     assert not [name for name in names if ORACLE.search(name)]
 
