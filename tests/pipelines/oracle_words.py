@@ -26,7 +26,7 @@ def columns_of(folder: Path) -> set[str]:
                 names |= set(arrays.files)
         elif path.suffix == ".json":
             names |= _keys(json.loads(path.read_text()))
-        elif path.suffix in (".db", ".sqlite"):
+        elif path.is_file() and path.read_bytes()[:15] == b"SQLite format 3":
             names |= _tables(path)
     return names
 
