@@ -88,6 +88,15 @@ class OpenedStore(FeatureStore):
         """Hold the lock of the online store's writers; reads go on meanwhile."""
         raise NotImplementedError
 
+    def apply(self, *arguments: Any, **options: Any) -> None:
+        """As Feast's, one process at a time.
+
+        It reads the registry and writes all of it anew: of two at once the slower would leave out
+        what the faster has put in.
+        """
+        with _folder_lock(self.config.repo_path):
+            super().apply(*arguments, **options)
+
 
 class SqliteBacked(OpenedStore):
     """Online rows in a file of the workspace."""
@@ -176,8 +185,12 @@ def project_of(workspace: Workspace) -> str:
 
 def _on_sqlite(workspace: Workspace) -> OpenedStore:
     online = workspace.feast / "online.sqlite"
-    with closing(sqlite3.connect(online, timeout=BUSY_TIMEOUT_S)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")  # a property of the file: it stays
+    # A property of the file, so it stays; SQLite's own waiting does not cover its change.
+    with (
+        _folder_lock(workspace.feast),
+        closing(sqlite3.connect(online, timeout=BUSY_TIMEOUT_S)) as connection,
+    ):
+        connection.execute("PRAGMA journal_mode=WAL")
     rows = {"type": "sqlite", "path": str(online)}
     store = _opened(SqliteBacked, workspace, PROJECT, rows)
     # In WAL mode a crash of the process loses nothing; what a power cut loses is pushed again.
@@ -199,11 +212,18 @@ def _opened(
         return kind(config=_config(workspace, project, online))
     # Who finds no registry writes an empty one: behind a lock, so that of two processes the slower
     # cannot wipe out the views that the faster has applied meanwhile.
-    with (workspace.feast / "registry.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _folder_lock(workspace.feast):
         store = kind(config=_config(workspace, project, online))
         assert store.registry is not None  # it is made when first asked for
     return store
+
+
+@contextmanager
+def _folder_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of those who make or change what Feast keeps in its folder."""
+    with (folder / "registry.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _config(workspace: Workspace, project: str, online: dict[str, Any]) -> RepoConfig:

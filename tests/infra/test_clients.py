@@ -4,11 +4,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from infra.clients import RenamingRegistryStore, open_feast
+from infra.clients import FeatureStore, RenamingRegistryStore, open_feast
 from infra.workspace import Workspace
 from pipelines.materialize import apply_views
 
@@ -80,4 +82,24 @@ def test_a_registry_is_never_emptied_by_a_slower_process(tmp_path, monkeypatch):
     go_on.set()
     slow.join(10)
     fast.join(10)
+    assert len(open_feast(workspace).list_feature_views()) == 4
+
+
+def test_two_who_apply_the_views_at_once_wait_for_each_other(tmp_path, monkeypatch):
+    """The stream worker, a recount, a materialize: each starts where no view was ever made."""
+    workspace = Workspace(tmp_path, "small")
+    stores = [open_feast(workspace) for _ in range(3)]
+    apply, inside, most = FeatureStore.apply, [], []
+
+    def watched(self, *arguments, **options):
+        inside.append(self)
+        most.append(len(inside))
+        time.sleep(0.1)
+        apply(self, *arguments, **options)
+        inside.remove(self)
+
+    monkeypatch.setattr(FeatureStore, "apply", watched)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda store: apply_views(store, workspace.offline), stores))
+    assert most == [1, 1, 1]
     assert len(open_feast(workspace).list_feature_views()) == 4

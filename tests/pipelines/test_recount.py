@@ -109,6 +109,7 @@ def test_a_log_without_its_beginning_cannot_be_recounted(workspace, log):
 
 def test_it_waits_for_the_worker(workspace, log):
     log.append("events", [click(number, f"u{number % 3}") for number in range(9)])
-    with running(workspace, log):
+    with running(workspace, log) as failed:
         found = recount(workspace, log, POSITIVE, wait_s=60, settle_s=30)
+    assert not failed
     assert (found["events"], found["lag"], found["wrong"], found["missing"]) == (9, 0, 0, 0)
