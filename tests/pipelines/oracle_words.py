@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 ORACLE = re.compile(
-    "quality|style|taste|budget|activity|attract|relevan|utility|oracle|truth|mood|segment|intent|"
+    "quality|style|taste|budget|activity|attract|relevance|utility|oracle|truth|mood|segment|intent|"
     "satisf|examin|appeal|boredom|generos|patience|minority|is_bot",
     re.I,
 )

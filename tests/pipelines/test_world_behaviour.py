@@ -35,7 +35,8 @@ def test_each_user_prefers_the_category_that_they_like():
     items = np.broadcast_to(np.arange(truth.config.items), (len(everybody), truth.config.items))
     liking = appraise(truth, state, at_no_moment(truth, everybody, END_US), items).attraction
     taste = truth.users.taste[everybody][:, truth.items.category[: truth.config.items]]
-    assert liking[taste > 0.9].mean() > 2 * liking[taste < 0.1].mean()
+    liked, other = liking[taste > 0.9].mean(), liking[taste < 0.1].mean()
+    assert liked / (1 - liked) > 2 * other / (1 - other)
 
 
 def test_a_wrong_price_lowers_unless_price_is_off():

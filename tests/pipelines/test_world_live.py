@@ -98,10 +98,12 @@ def test_they_wait_for_the_api_survive_its_death_and_come_back(world: World, hom
     assert set(total.rungs) <= {1, 2, 3, 4}, "a popular list has no ranker"
 
     events = logged(home)
-    clicks = [event for event in events if event["event_type"] == "click"]
     slates = {event["request_id"] for event in events if event["event_type"] == "impression"}
-    assert len(slates) >= total.slates > 0
-    for click in clicks:
+    assert total.slates > 0
+    assert len(slates) >= total.slates - WORKERS, "the killed API takes along what it has not logged"
+    for click in events:
+        if click["event_type"] != "click" or click["request_id"] not in slates:
+            continue  # or a phone was offline since the past
         assert began < datetime.fromisoformat(click["event_at"]) < datetime.now(UTC)
         delay = datetime.fromisoformat(click["seen_at"]) - datetime.fromisoformat(click["event_at"])
         assert abs(delay) < timedelta(minutes=1)
@@ -150,7 +152,10 @@ def test_visits_are_a_poisson_process_of_sessions(world: World) -> None:
     assert gaps.mean() == pytest.approx(1 / 4, rel=0.1)
     assert gaps.std() == pytest.approx(gaps.mean(), rel=0.1)  # exponential
     pages = Counter(arrival.session for arrival in coming)
-    assert np.mean(list(pages.values())) == pytest.approx(2.2, rel=0.15)
+    often = {user for user, n in Counter(a.user_ix for a in coming).items() if n >= 50}
+    theirs = Counter(a.session for a in coming if a.user_ix in often)  # few are cut by the end
+    pages_mean = world.truth.config.pages_mean
+    assert np.mean(list(theirs.values())) == pytest.approx(pages_mean, rel=0.15)
     intents = {(arrival.session, arrival.intent, arrival.user_ix) for arrival in coming}
     assert len(intents) == len(pages), "a session is one user with one intent"
     visits = np.bincount([a.user_ix for a in coming], minlength=len(world.truth.users.ids))
