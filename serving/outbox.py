@@ -1,24 +1,15 @@
-"""What was shown, on its way to the log: written behind the answer, in a bounded queue.
+"""What was shown, on its way to the log: written behind the answer, in a bounded queue."""
 
-Two topics. `events` gets one impression per shown item, like any other event. `served` gets one
-record per slate with the exact features and scores, so that monitoring compares what the model
-really read, not what a later join says it should have read.
-"""
-
-import json
 import queue
 import threading
 import time
 from contextlib import suppress
-from datetime import datetime
-from typing import Any
 
-import numpy as np
 import structlog
 
 from infra.event_log import Appender
-from models.funnel import SOURCES
 from monitoring.metrics import Metrics
+from monitoring.shown import Shown, impressions, served
 from serving.recommend import Answer
 
 SLATES_WAITING = 2_000
@@ -26,8 +17,6 @@ SLATES_WAITING = 2_000
 
 SLATES_TOGETHER = 100
 FLUSH_TIMEOUT_S = 5.0
-
-Records = list[tuple[str, dict[str, Any]]]
 
 
 class Outbox:
@@ -87,72 +76,28 @@ class Outbox:
 
     def _write(self, answers: list[Answer]) -> None:
         try:
-            shown = [record for answer in answers for record in impressions(answer)]
-            served = [self._served(answer) for answer in answers]
-            self._log.append("events", shown)
-            self._log.append("served", served)
-            self._metrics.written.inc(len(shown) + len(served))
+            slates = [_shown(answer) for answer in answers]
+            events = [record for slate in slates for record in impressions(slate)]
+            whole = [served(slate, self._share) for slate in slates]
+            self._log.append("events", events)
+            self._log.append("served", whole)
+            self._metrics.written.inc(len(events) + len(whole))
         except Exception as error:  # a full spool, a locked file: this thread must outlive it
             self._metrics.dropped.inc(len(answers))
             structlog.get_logger().error("slates not logged", slates=len(answers), exc_info=error)
 
-    def _served(self, answer: Answer) -> tuple[str, dict[str, Any]]:
-        slate, ids = answer.slate, answer.bundle.catalogue.item_ids
-        assert slate is not None
-        # By the request's random id: an unbiased sample, and no generator to share.
-        sampled = int(answer.request_id[:8], 16) / 16**8 < self._share
-        features = slate.features if sampled and slate.features is not None else np.empty((0, 0))
-        return answer.asked.user_id, {
-            "request_id": answer.request_id,
-            "served_at": _iso(answer.asked.now),
-            "user_id": answer.asked.user_id,
-            "bundle": answer.bundle.id,
-            "arm": answer.arm,
-            "rung": answer.rung,
-            "item_ids": ids[slate.item_ix].tolist(),
-            "scores": slate.scores.tolist(),
-            "features": [[_number(value) for value in row] for row in features.tolist()],
-        }
 
-
-def impressions(answer: Answer) -> Records:
-    """One event per shown item, in the columns of features/schema.py EVENTS."""
+def _shown(answer: Answer) -> Shown:
     slate, asked = answer.slate, answer.asked
     assert slate is not None
-    at = _iso(asked.now)
-    common = {
-        "event_type": "impression",
-        "user_id": asked.user_id,
-        "session_id": None,
-        "request_id": answer.request_id,
-        "event_at": at,
-        "seen_at": at,
-        "value": None,
-        "context": json.dumps(dict(asked.context)),
-        "bundle": answer.bundle.id,
-        "propensity": None,  # nothing is randomised yet
-        "arms": json.dumps(answer.arms),
-    }
-    shown = zip(answer.bundle.catalogue.item_ids[slate.item_ix], slate.source, strict=True)
-    return [
-        (
-            asked.user_id,
-            {
-                **common,
-                "event_id": f"{answer.request_id}:{position}",
-                "item_id": str(item_id),
-                "position": position,
-                "source": SOURCES[source],
-            },
-        )
-        for position, (item_id, source) in enumerate(shown, start=1)
-    ]
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds")
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN; a feature that is not a number is one that was missing."""
-    return value if np.isfinite(value) else None
+    return Shown(
+        request_id=answer.request_id,
+        at=asked.now,
+        user_id=asked.user_id,
+        context=asked.context,
+        bundle=answer.bundle,
+        slate=slate,
+        arm=answer.arm,
+        arms=answer.arms,
+        rung=answer.rung,
+    )

@@ -22,8 +22,8 @@ from infra.logging import hashed
 from infra.settings import Settings
 from models.bundle import Bundle
 from models.funnel import Slate, popular, recommend
+from monitoring.assignment import Arm, arm_of
 from monitoring.metrics import Metrics
-from serving.assignment import Arm, arm_of
 from serving.deadline import Deadline
 from serving.fallback import FULL, NO_RANKER, Fallback
 from serving.show import items

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from features.schema import EVENT_TYPES, MAX_ID_LENGTH
-from serving.assignment import Arm
+from monitoring.assignment import Arm
 
 MAX_K = 100
 MAX_EVENTS = 500

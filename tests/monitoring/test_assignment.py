@@ -2,7 +2,7 @@ import hashlib
 import subprocess
 import sys
 
-from serving.assignment import arm_of
+from monitoring.assignment import arm_of
 
 USERS = [f"user-{n}" for n in range(4000)]
 
@@ -28,7 +28,7 @@ def test_experiments_split_users_independently():
 
 def test_another_process_gives_the_same_arms():
     code = (
-        "from serving.assignment import arm_of;"
+        "from monitoring.assignment import arm_of;"
         "print([arm_of(f'user-{n}', 'demo', 's') for n in range(50)])"
     )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,7 +15,7 @@ def arm_of(user_id: str, experiment: str, salt: str) -> Arm:
         another experiment's name reshuffles everybody, so experiments do not inherit each other's
         users. Python's own `hash()` would not do: it is salted anew by every process.
         Trade-off: nobody can be moved by hand, and a changed share moves only the border.
-        Shown by: tests/serving/test_assignment.py::test_experiments_split_users_independently
+        Shown by: tests/monitoring/test_assignment.py::test_experiments_split_users_independently
 
     Examples:
         >>> arm_of("ann", "demo", "shortlist") == arm_of("ann", "demo", "shortlist")
