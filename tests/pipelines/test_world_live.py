@@ -100,7 +100,9 @@ def test_they_wait_for_the_api_survive_its_death_and_come_back(world: World, hom
     events = logged(home)
     slates = {event["request_id"] for event in events if event["event_type"] == "impression"}
     assert total.slates > 0
-    assert len(slates) >= total.slates - WORKERS, "the killed API takes along what it has not logged"
+    assert len(slates) >= total.slates - WORKERS, (
+        "the killed API takes along what it has not logged"
+    )
     for click in events:
         if click["event_type"] != "click" or click["request_id"] not in slates:
             continue  # or a phone was offline since the past
