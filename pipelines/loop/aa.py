@@ -34,6 +34,7 @@ from pipelines.loop.one_world import made
 from pipelines.loop.pending import Pending
 from pipelines.loop.plan import Plan
 from pipelines.loop.processes import Work, side_by_side
+from pipelines.loop.shop import Shop
 from pipelines.loop.twin import start_of
 from pipelines.world import truth as store
 from pipelines.world.config import FAMILIES
@@ -105,22 +106,26 @@ def runs_in(home: Path, runs: int) -> Iterator[Interval]:
     for number in range(runs):
         shop.states = morning.first_states(workspace)
         experiment = f"aa-{world.truth.seed}-{number}"
-        state, pending = store.load_state(home), Pending(store.load_pending(home))
-        events = []
-        for day in range(DAYS):
-            arm = ByShop(
-                world.truth, shop, "full", lambda user: {experiment: arm_of(user, experiment, "")}
-            )
-            start_us = to_us(start_of(world, day))
-            lived = live_through(
-                world.truth, state, pending, arm, experiment, start_us, stream=number + 1
-            )
-            events.append(lived.events)
-        slates = _through_the_lake(world, home / "aa", pd.concat(events), experiment)
-        found = lift(slates, number)
+        events = _lived(world, shop, experiment, stream=number + 1)
+        found = lift(_through_the_lake(world, home / "aa", events, experiment), number)
         users = int(found["full_users"] + found["popular_users"])
         who = (world.truth.config.family, world.truth.seed, number)
         yield Interval(*who, found["mean"], found["low"], found["high"], users)
+
+
+def _lived(world: World, shop: Shop, experiment: str, stream: int) -> pd.DataFrame:
+    """The log of some days on which everybody gets the full line, whatever their arm is called."""
+
+    def arms(user_id: str) -> dict[str, str]:
+        return {experiment: arm_of(user_id, experiment, salt="")}
+
+    state, pending = store.load_state(world.home), Pending(store.load_pending(world.home))
+    logs = []
+    for day in range(DAYS):
+        arm, start_us = ByShop(world.truth, shop, "full", arms), to_us(start_of(world, day))
+        lived = live_through(world.truth, state, pending, arm, experiment, start_us, stream)
+        logs.append(lived.events)
+    return pd.concat(logs)
 
 
 def verdict(intervals: list[Interval]) -> dict[str, Any]:
