@@ -56,19 +56,23 @@ class Arrived:
             for topic in (TOPIC, SERVED)
         }
         self._end = {topic: list(ends) for topic, ends in self._begin.items()}
+        self._last: dict[str, int] = {}  # user -> where the log ends after their newest event
 
     def sent(self, topic: str, user_id: str, records: int) -> None:
         """So many records of a user are on their way to the log, or there."""
-        self._end[topic][self._partition(user_id)] += records
+        partition = self._partition(user_id)
+        self._end[topic][partition] += records
+        if topic == TOPIC:
+            self._last[user_id] = self._end[topic][partition]
 
     def written(self, user_id: str) -> None:
-        """Wait until all that was sent of this user's partition is in the log.
+        """Wait until all events of this user are in the log.
 
         Raises:
             Unavailable: it is not after the time-out.
             ContractError: there is more, so somebody else uses the API.
         """
-        self._in_log(TOPIC, self._partition(user_id))
+        self._in_log(TOPIC, self._partition(user_id), self._last.get(user_id, 0))
 
     def known(self, user_id: str) -> None:
         """Wait until the online store says of this user what the log says.
@@ -78,7 +82,7 @@ class Arrived:
             ContractError: somebody else uses the API.
         """
         partition = self._partition(user_id)
-        self._folded(partition)
+        self._folded(partition, self._last.get(user_id, 0))
         state = self._states[partition]
         self._pushed(lambda limit: [user_id] if state.is_waiting(user_id) else [])
 
@@ -90,7 +94,7 @@ class Arrived:
             ContractError: somebody else uses the API.
         """
         for partition, state in enumerate(self._states):
-            self._folded(partition)
+            self._folded(partition, self._end[TOPIC][partition])
             self._pushed(state.unpushed)
 
     def records(self, topic: str) -> Iterator[Record]:
@@ -101,21 +105,21 @@ class Arrived:
             ContractError: somebody else uses the API.
         """
         for partition, begin in enumerate(self._begin[topic]):
-            self._in_log(topic, partition)
             offset, end = begin, self._end[topic][partition]
+            self._in_log(topic, partition, end)
             while offset < end:
                 some = self._log.read(topic, partition, offset, BATCH)
                 yield from some
                 offset = some[-1].offset + 1
 
-    def _folded(self, partition: int) -> None:
-        self._in_log(TOPIC, partition)
-        state, end = self._states[partition], self._end[TOPIC][partition]
+    def _folded(self, partition: int, end: int) -> None:
+        self._in_log(TOPIC, partition, end)
+        state = self._states[partition]
         self._wait(
             lambda: state.next_offset >= end,
             lambda: (
                 f"the stream worker stands at offset {state.next_offset} of partition {partition}, "
-                f"the log ends at {end}; see {self._logs / 'stream.log'}"
+                f"expected {end}; see {self._logs / 'stream.log'}"
             ),
         )
 
@@ -128,25 +132,24 @@ class Arrived:
             ),
         )
 
-    def _in_log(self, topic: str, partition: int) -> None:
-        expected = self._end[topic][partition]
+    def _in_log(self, topic: str, partition: int, end: int) -> None:
         found = 0
 
         def is_there() -> bool:
             nonlocal found
             found = self._log.end_offset(topic, partition)
-            return found >= expected
+            return found >= end
 
         self._wait(
             is_there,
             lambda: (
                 f"the API has not written everything: '{topic}' ends at offset {found} of "
-                f"partition {partition}, expected {expected}; see {self._logs / 'api.log'}"
+                f"partition {partition}, expected {end}; see {self._logs / 'api.log'}"
             ),
         )
-        if found > expected:
+        if found > (most := self._end[topic][partition]):
             raise ContractError(
-                f"'{topic}' ends at offset {found} of partition {partition}, expected {expected}: "
+                f"'{topic}' ends at offset {found} of partition {partition}, expected {most}: "
                 "somebody else uses this API or writes to its log; a simulated day needs its own"
             )
 
