@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from features.request import microseconds
-from monitoring.shown import Records, Shown, impressions, served
+from monitoring.shown import Records, impressions, served
 from pipelines.loop.pending import Event
 from pipelines.loop.shop import Shop, request_id
 from pipelines.world.behaviour import appraise
@@ -65,9 +64,7 @@ class ByShop:
         ]
         return np.array(slates, np.int64)
 
-    def _one(
-        self, user_id: str, at_us: int, request: str, context: Mapping[str, str]
-    ) -> list[int]:
+    def _one(self, user_id: str, at_us: int, request: str, context: Mapping[str, str]) -> list[int]:
         k, arms = self._truth.config.slots, self._assigned(user_id)
         shown = self._shop.show(request, user_id, at_us, context, k, self._name, arms)
         records = impressions(shown)

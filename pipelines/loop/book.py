@@ -1,10 +1,10 @@
 """What is written down of each day of an arm, and how a day is committed.
 
-    <arm>/book/day-03/morning.json    what the night changed; from then on it is not done again
-                      events.parquet  the log of the day
-                      slates.parquet  one row per slate, with its truth
-                      states.json, truth/…   where the next day begins
-                      day.json        written last: the day is done
+<arm>/book/day-03/morning.json    what the night changed; from then on it is not done again
+events.parquet  the log of the day
+slates.parquet  one row per slate, with its truth
+states.json, truth/…   where the next day begins
+day.json        written last: the day is done
 """
 
 import json

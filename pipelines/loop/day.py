@@ -1,8 +1,8 @@
 """One day of one arm: people come, meet its slates, and react to what they see.
 
-    before a visit   what the user did and has arrived by then is heard
-    the visit        the arm answers, the user reacts by the truth
-    after it         what the user did is on its way: at once, in an hour, next week
+before a visit   what the user did and has arrived by then is heard
+the visit        the arm answers, the user reacts by the truth
+after it         what the user did is on its way: at once, in an hour, next week
 """
 
 from dataclasses import dataclass
@@ -89,4 +89,3 @@ def _log(shown: Records, heard: list[Event]) -> pd.DataFrame:
         return every
     order = ["seen_at", "event_at", "event_id"]
     return timed(every.sort_values(order, kind="stable", ignore_index=True))
-

@@ -1,15 +1,14 @@
 """What the platform of one arm does at two in the night: yesterday into the lake, rows, a new model.
 
-    yesterday's log and today's catalogue -> lake -> the day's batch rows
-    full      and, by the policy: features of all days -> train -> evaluate -> gate -> pointer
-    popular   counts again what was wanted
+yesterday's log and today's catalogue -> lake -> the day's batch rows
+full      and, by the policy: features of all days -> train -> evaluate -> gate -> pointer
+popular   counts again what was wanted
 """
 
 import json
 from datetime import datetime
 from typing import Any, Literal
 
-import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -17,6 +16,7 @@ from features.batch import rows_duckdb
 from features.errors import NotReady
 from features.streaming import State
 from infra.clients import open_feast
+from infra.duck import open_duckdb
 from infra.event_log import Record
 from infra.workspace import Workspace
 from models.bundle import load
@@ -48,8 +48,14 @@ def take_in(workspace: Workspace, world: World, events: pd.DataFrame, now: datet
 
 
 def renew(
-    workspace: Workspace, arm: str, retrain: Retrain, since: datetime, now: datetime,
-    served: Records, scale: str, seed: int,
+    workspace: Workspace,
+    arm: str,
+    retrain: Retrain,
+    since: datetime,
+    now: datetime,
+    served: Records,
+    scale: str,
+    seed: int,
 ) -> dict[str, Any]:
     """Let the arm learn from its own log, where the policy says so.
 
@@ -82,7 +88,7 @@ def opened(workspace: Workspace, states: dict[str, State], now: datetime) -> Sho
     """The shop of the day: the bundle that the pointer names, and the batch rows known by now."""
     bundle_id = current(workspace.bundles)
     assert bundle_id is not None, f"{workspace.bundles} has no bundle; the loop begins with one"
-    with duckdb.connect() as connection:
+    with open_duckdb() as connection:
         positive_types = read_info(workspace.lake).positive_types
         views = rows_duckdb(connection, workspace.lake, [known_day(now)], positive_types)
     return Shop(

@@ -11,6 +11,9 @@ from pipelines.past import in_us
 Event = dict[str, Any]
 """A row of `pipelines.world.happenings.table`, its times as µs since 1970."""
 
+Order = tuple[int, int, str, int]
+"""Arrives, happened, id, number."""
+
 TIMES = ("event_at", "seen_at")
 
 
@@ -18,7 +21,8 @@ class Pending:
     """Events on their way. Users are independent: each one's events arrive in order of `seen_at`."""
 
     def __init__(self, events: pd.DataFrame) -> None:
-        self._heaps: dict[str, list[tuple[int, int, str, int, Event]]] = {}
+        self._heaps: dict[str, list[Order]] = {}
+        self._events: dict[int, Event] = {}
         self._count = 0
         self.add(events)
 
@@ -29,14 +33,15 @@ class Pending:
         times = {name: in_us(events[name]) for name in TIMES}
         for event in events.assign(**times).to_dict("records"):
             self._count += 1  # a retry has the id of its first sending
+            self._events[self._count] = event
             order = (event["seen_at"], event["event_at"], event["event_id"], self._count)
-            heapq.heappush(self._heaps.setdefault(event["user_id"], []), (*order, event))
+            heapq.heappush(self._heaps.setdefault(event["user_id"], []), order)
 
     def due(self, user_id: str, at_us: int) -> Iterator[Event]:
         """Take out what has arrived from one user by `at_us`, oldest first."""
         heap = self._heaps.get(user_id, [])
         while heap and heap[0][0] <= at_us:
-            yield heapq.heappop(heap)[-1]
+            yield self._events.pop(heapq.heappop(heap)[-1])
 
     def all_due(self, at_us: int) -> Iterator[Event]:
         """The same of everybody."""
@@ -45,8 +50,8 @@ class Pending:
 
     def table(self) -> pd.DataFrame:
         """All that is left, as `add` takes it."""
-        rest = [entry for heap in self._heaps.values() for entry in heap]
-        rows = [event for *_, event in sorted(rest, key=lambda entry: entry[:4])]
+        rest = sorted(order for heap in self._heaps.values() for order in heap)
+        rows = [self._events[number] for *_, number in rest]
         return timed(pd.DataFrame(rows)) if rows else pd.DataFrame()
 
 
