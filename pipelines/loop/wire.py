@@ -61,11 +61,7 @@ def live_over_http(
         nothing about what a user sees while the worker is behind.
         Shown by: tests/pipelines/loop/test_api.py::test_over_http_two_days_are_those_of_one_process
     """
-    if arm != ARM:
-        raise ContractError(
-            f"arm {arm!r} cannot run over HTTP, only {ARM!r} can: leave --over http out, "
-            f"or name --arms {ARM}"
-        )
+    check_arm(arm)
     start_us = to_us(now)
     begin_day(truth, state, start_us // DAY_US)
     visits = plan_day(truth, state, start_us)
@@ -79,7 +75,7 @@ def live_over_http(
         for number in range(len(visits)):
             row = np.array([number])
             one = visits.take(row)
-            api.hear(_due(pending, int(one.at_us[0])))
+            api.hear(due(pending, int(one.at_us[0])))
             if not comes(state, one)[0]:
                 continue
             answer = api.ask(truth, one)
@@ -91,12 +87,21 @@ def live_over_http(
             slates.append(item_ix)
             reactions.append(reaction)
             ids.append(answer["request_id"])
-        api.hear(_due(pending, start_us + DAY_US - 1))
+        api.hear(due(pending, start_us + DAY_US - 1))
         events, served = api.log()
     return Day(gathered(truth, state, visits, rows, slates, reactions), ids, events, served)
 
 
-def _due(pending: Pending, at_us: int) -> list[Event]:
+def check_arm(arm: str) -> None:
+    """Raises ContractError: this arm cannot run over HTTP."""
+    if arm != ARM:
+        raise ContractError(
+            f"arm {arm!r} cannot run over HTTP, only {ARM!r} can: leave --over http out, "
+            f"or name --arms {ARM}"
+        )
+
+
+def due(pending: Pending, at_us: int) -> list[Event]:
     """What has arrived from anybody by `at_us`, in order of arrival."""
     return sorted(
         pending.all_due(at_us),
