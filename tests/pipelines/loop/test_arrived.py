@@ -93,7 +93,7 @@ def test_nobody_waits_for_what_another_user_did(parts):
     arrived = parts.arrived(0.02)
     arrived.sent(TOPIC, BOB, 1)
     arrived.known(ANN)
-    with pytest.raises(Unavailable, match="after 0.02 s the API has not written"):
+    with pytest.raises(Unavailable, match=r"after 0\.02 s the API has not written"):
         arrived.everything()
 
 
@@ -113,5 +113,5 @@ def test_the_log_is_read_from_where_counting_began(parts):
         parts.append(BOB, topic)
         assert [record.key for record in arrived.records(topic)] == [BOB]
     arrived.sent(SERVED, BOB, 1)
-    with pytest.raises(Unavailable, match="'served' ends at offset 1 .*, expected 2"):
+    with pytest.raises(Unavailable, match=r"'served' ends at offset 1 .*, expected 2"):
         list(arrived.records(SERVED))

@@ -145,7 +145,7 @@ def test_the_log_grows_in_order_of_time(village, day):
 def test_a_day_that_broke_off_is_not_begun_again(village, day):
     world, workspace = village
     now = world.truth.end + BATCH_LAG
-    with pytest.raises(ContractError, match="broke off in the middle .* again without --resume"):
+    with pytest.raises(ContractError, match=r"broke off in the middle .* again without --resume"):
         live_over_http(
             world.truth, fresh_state(world.truth), Pending(pd.DataFrame()), workspace, now, "full"
         )
@@ -222,9 +222,9 @@ def test_a_refusal_is_quoted(ask):
 
 def test_only_the_trained_line_runs_over_http(village):
     world, workspace = village
-    with pytest.raises(ContractError, match="arm 'popular' cannot run over HTTP, only 'full'"):
+    with pytest.raises(ContractError, match=r"arm 'popular' cannot run over HTTP, only 'full'"):
         Plan(2, ("full", "popular"), "never", ("trust",), (0,), "tiny", over="http")
-    with pytest.raises(ContractError, match="arm 'oracle' cannot .* name --arms full"):
+    with pytest.raises(ContractError, match=r"arm 'oracle' cannot .* name --arms full"):
         live_over_http(
             world.truth, fresh_state(world.truth), Pending(pd.DataFrame()), workspace,
             world.truth.end, "oracle",
@@ -234,7 +234,7 @@ def test_only_the_trained_line_runs_over_http(village):
 def test_an_experiment_in_the_settings_is_refused(village, monkeypatch):
     world, workspace = village
     monkeypatch.setenv("SHORTLIST_EXPERIMENT", "full-vs-popular")
-    with pytest.raises(ContractError, match="SHORTLIST_EXPERIMENT is 'full-vs-popular'.*; unset"):
+    with pytest.raises(ContractError, match=r"SHORTLIST_EXPERIMENT is 'full-vs-popular'.*; unset"):
         live_over_http(
             world.truth, fresh_state(world.truth), Pending(pd.DataFrame()), workspace,
             world.truth.end + BATCH_LAG, "full",
