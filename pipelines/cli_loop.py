@@ -33,8 +33,9 @@ EXAMPLES = (
 
 
 def register(app: typer.Typer) -> None:
-    """Add `loop` to the command line."""
+    """Add `loop` and `aa` to the command line."""
     app.command(epilog=EXAMPLES)(loop)
+    app.command(epilog="Example: [bold]shortlist aa --runs 40[/]")(aa)
 
 
 def loop(
@@ -85,3 +86,23 @@ def loop(
         folder = run(plan, settings.home, resume=resume, jobs=jobs)
         metrics.update({"folder": str(folder)})
     console.print(f"days: {folder}")
+
+
+def aa(
+    runs: Annotated[
+        int, typer.Option(min=1, help="Experiments of something against itself.")
+    ] = 200,
+    scale: Annotated[str, typer.Option(help="tiny, small or full.")] = "tiny",
+    jobs: Annotated[int, typer.Option(min=1, help="Worlds at a time, one core each.")] = 2,
+) -> None:
+    """A/A through the whole stack: how many 95 % intervals miss zero, where both arms are the same."""
+    from pipelines.cli import _show, _workspace
+    from pipelines.loop.aa import measure, verdict
+
+    settings, workspace = _workspace("world")
+    with report(workspace.reports, "aa", list(range(runs))) as metrics:
+        found = verdict(measure(settings.home, runs, scale, jobs))
+        metrics.update(found)
+    _show(found)
+    if not found["ok"]:
+        raise typer.Exit(1)

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from infra.workspace import Workspace
 from pipelines.bootstrap import fresh_world
+from pipelines.lock import only_one
 from pipelines.loop.morning import ENGINE
 from pipelines.loop.plan import Plan, twins_of
 from pipelines.loop.twin import born, live
@@ -30,11 +31,13 @@ def main() -> None:
         if os.getppid() != parent:
             sys.exit("whoever asked for this is gone; another loop may begin in this folder")
 
-    seedling = made(folder / f"{family}-{seed}" / "world", plan, family, seed)
-    for twin in twins_of(folder, plan, family, seed):
-        still_wanted()
-        born(seedling, twin)
-        live(twin, plan.days, still_wanted)
+    place = folder / f"{family}-{seed}"
+    with only_one(Workspace(place, "world"), "a loop's world", wait=True):
+        seedling = made(place / "world", plan, family, seed)
+        for twin in twins_of(folder, plan, family, seed):
+            still_wanted()
+            born(seedling, twin)
+            live(twin, plan.days, still_wanted)
 
 
 def made(seedling: Path, plan: Plan, family: str, seed: int) -> Path:

@@ -33,7 +33,7 @@ class Pending:
         times = {name: in_us(events[name]) for name in TIMES}
         for event in events.assign(**times).to_dict("records"):
             self._count += 1  # a retry has the id of its first sending
-            self._events[self._count] = event
+            self._events[self._count] = {str(name): value for name, value in event.items()}
             order = (event["seen_at"], event["event_at"], event["event_id"], self._count)
             heapq.heappush(self._heaps.setdefault(event["user_id"], []), order)
 
