@@ -66,13 +66,14 @@ class Arrived:
             self._last[user_id] = self._end[topic][partition]
 
     def written(self, user_id: str) -> None:
-        """Wait until all events of this user are in the log.
+        """Wait until the log of this user's partition is whole, so that the next record comes last.
 
         Raises:
             Unavailable: it is not after the time-out.
             ContractError: there is more, so somebody else uses the API.
         """
-        self._in_log(TOPIC, self._partition(user_id), self._last.get(user_id, 0))
+        partition = self._partition(user_id)
+        self._in_log(TOPIC, partition, self._end[TOPIC][partition])
 
     def known(self, user_id: str) -> None:
         """Wait until the online store says of this user what the log says.
