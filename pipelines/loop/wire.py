@@ -59,7 +59,7 @@ def live_over_http(
         moves some lists, and no mean.
         Trade-off: exactness makes it wait for the stream worker before each question, so it says
         nothing about what a user sees while the worker is behind.
-        Shown by: tests/pipelines/loop/test_api.py::test_over_http_two_days_are_those_of_one_process
+        Shown by: tests/pipelines/loop/test_wire.py::test_over_http_two_days_are_those_of_one_process
     """
     check_arm(arm)
     start_us = to_us(now)
