@@ -19,7 +19,9 @@ from pipelines.days import serve_from, split_of
 from pipelines.doctor import port_is_free
 from pipelines.steps import console
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
+"""Seconds of imports, which a busy machine stretches; a process that ends is noticed at once."""
+
 STOP_SECONDS = 10.0
 
 
