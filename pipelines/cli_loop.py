@@ -11,6 +11,13 @@ from pipelines.steps import console
 from pipelines.world.config import DEFAULT_FAMILY, FAMILIES
 
 
+class Over(StrEnum):
+    """How visitors reach an arm."""
+
+    process = "process"
+    http = "http"
+
+
 class Retraining(StrEnum):
     """When an arm learns from its own log."""
 
@@ -47,6 +54,9 @@ def loop(
     scale: Annotated[str, typer.Option(help="tiny, small or full.")] = "small",
     preset: Annotated[str, typer.Option(help="A named world; docs/world.md lists them.")] = "base",
     jobs: Annotated[int, typer.Option(min=1, help="Worlds at a time, one core each.")] = 2,
+    over: Annotated[
+        Over, typer.Option(help="http = the real API, a slate at a time; needs --arms full.")
+    ] = Over.process,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the days that are committed.")
     ] = False,
@@ -69,6 +79,7 @@ def loop(
         seeds=tuple(parse_seeds(seeds)),
         scale=scale,
         preset=preset,
+        over=over.value,
     )
     settings, workspace = _workspace("world")
     with report(workspace.reports, "loop", list(plan.seeds)) as metrics:

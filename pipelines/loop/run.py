@@ -17,10 +17,14 @@ from pipelines.lock import only_one
 from pipelines.loop.plan import Plan, twins_of
 from pipelines.loop.processes import Work, side_by_side
 from pipelines.steps import console
+from pipelines.world.config import SCALES
 
 FIRST_GUESS_S = {"tiny": (16.0, 0.8), "small": (75.0, 6.0), "full": (1500.0, 120.0)}
 """Seconds until a world has its first bundle, and per day and arm, as measured on two cores with
 nothing else to do; used only until this home holds days of its own."""
+
+STACK_S, SLATE_OVER_HTTP_S = 10.0, 0.05
+"""The same over HTTP: the night's job and the start of API and worker, and each slate."""
 
 
 def folder_of(home: Path, plan: Plan) -> Path:
@@ -66,6 +70,8 @@ def forecast(plan: Plan, folder: Path, jobs: int) -> str:
     done = sum(min(twin.book.done(), plan.days) for twin in twins)
     seeds = [f for f, s in plan.worlds if not (folder / f"{f}-{s}" / "world" / "made").exists()]
     first_s, day_s = FIRST_GUESS_S[plan.scale]
+    if plan.over == "http":
+        day_s = STACK_S + SLATE_OVER_HTTP_S * SCALES[plan.scale]["slates_a_day"]
     known = [twin.book.told(n)["seconds"] for twin in twins for n in range(twin.book.done())]
     day_s = sum(known) / len(known) if known else day_s
     left = len(twins) * plan.days - done
