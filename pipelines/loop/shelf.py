@@ -40,7 +40,9 @@ class Asked:
 class Shelf:
     """All that is finished."""
 
-    days: pd.DataFrame  # family, seed, arm, day, NUMBERS, date, morning (mapping or None), log_sha256
+    days: (
+        pd.DataFrame
+    )  # family, seed, arm, day, NUMBERS, date, morning (mapping or None), log_sha256
     slates: pd.DataFrame  # family, seed, arm, user_id, clicks; arms TESTED, one row per slate
 
 

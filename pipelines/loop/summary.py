@@ -81,8 +81,9 @@ def of_family(days: pd.DataFrame, slates: pd.DataFrame, salt: str) -> dict[str, 
 
     Returns:
         lift_true, lift_observed, share_of_oracle, each {mean, low, high, per_seed} or None where
-        an arm is missing; `beside`: measure -> full over popular minus 1; `lift_by_day`: arm ->
-        true lift of each day; `arms`: arm -> measure -> values by day; `mornings` of full.
+        an arm is missing; `beside`: measure -> full over popular minus 1; `totals`: arm ->
+        measure -> value over all days; `lift_by_day`: arm -> true lift of each day; `arms`: arm
+        -> measure -> values by day; `mornings` of full.
 
     Interview: An A/B test said +12 %. How do you know that the test was right?
         In a simulation you can run the test and the answer it estimates: the same people, days
@@ -99,6 +100,7 @@ def of_family(days: pd.DataFrame, slates: pd.DataFrame, salt: str) -> dict[str, 
         "beside": {
             measure: _ratio(days, measure, "full", "popular", minus=1) for measure in MEASURES
         },
+        "totals": _totals(days),
         "lift_by_day": _lift_by_day(days),
         "arms": _by_day(days),
         "mornings": _mornings(days),
@@ -112,7 +114,9 @@ def measured(days: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """
     groups = days.groupby(by)
     sums, means = groups[list(SUMMED)].sum(), groups[list(WHOLE)].mean()
-    ratios = {name: sums[over] / sums[under].where(sums[under] > 0) for name, (over, under) in PER.items()}
+    ratios = {
+        name: sums[over] / sums[under].where(sums[under] > 0) for name, (over, under) in PER.items()
+    }
     return pd.DataFrame(ratios).join(means)
 
 
@@ -156,8 +160,18 @@ def _observed(days: pd.DataFrame, slates: pd.DataFrame, salt: str) -> dict[str, 
 
 def halves(slates: pd.DataFrame, salt: str) -> pd.DataFrame:
     """The slates that a test of both arms would have had: each user's from their own arm alone."""
-    assigned = {str(user): arm_of(str(user), EXPERIMENT, salt) for user in slates["user_id"].unique()}
+    assigned = {
+        str(user): arm_of(str(user), EXPERIMENT, salt) for user in slates["user_id"].unique()
+    }
     return slates[slates["user_id"].astype(str).map(assigned) == slates["arm"]]
+
+
+def _totals(days: pd.DataFrame) -> dict[str, dict[str, dict[str, Any] | None]]:
+    table = measured(days, ["arm", "seed"])
+    return {
+        arm: {name: _estimate(table.loc[arm][name]) for name in MEASURES}
+        for arm in dict.fromkeys(days["arm"])
+    }
 
 
 def _lift_by_day(days: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:

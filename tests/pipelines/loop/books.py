@@ -14,7 +14,12 @@ ONE = Asked("tiny", 2, (0,), ("trust",), ("popular", "full", "oracle"), "daily")
 """One world, two days."""
 
 ALL = Asked(
-    "tiny", 10, (0, 1, 2, 3, 4), ("position", "trust", "cascade"), ("popular", "full", "oracle"), "policy"
+    "tiny",
+    10,
+    (0, 1, 2, 3, 4),
+    ("position", "trust", "cascade"),
+    ("popular", "full", "oracle"),
+    "policy",
 )
 WORTH = {"popular": 0.42, "full": 0.6, "oracle": 0.78}
 """Expected clicks per slate."""
@@ -63,9 +68,7 @@ def made_up(folder: Path, asked: Asked = ALL, users: int = 300) -> None:
             _world(folder, world, rng, users, 1 + 0.25 * place + rng.normal(0, 0.07))
 
 
-def _world(
-    folder: Path, asked: Asked, rng: np.random.Generator, users: int, level: float
-) -> None:
+def _world(folder: Path, asked: Asked, rng: np.random.Generator, users: int, level: float) -> None:
     taste, visits = rng.lognormal(-0.1, 0.5, users), rng.lognormal(0, 0.9, users)
     learned = np.cumsum(rng.normal(0.012, 0.015, asked.days))
     for day in range(asked.days):
@@ -83,7 +86,9 @@ def _world(
                 folder,
                 (asked.families[0], asked.seeds[0], arm),
                 day,
-                pd.DataFrame({"user_id": [f"u{ix}" for ix in who], "clicks": clicks, "utility": worth}),
+                pd.DataFrame(
+                    {"user_id": [f"u{ix}" for ix in who], "clicks": clicks, "utility": worth}
+                ),
                 satisfaction=float(happy * clicks.sum() * rng.normal(1, 0.01)),
                 purchases=bought,
                 revenue=float(bought * rng.normal(34, 3)),
@@ -99,8 +104,16 @@ def _morning(day: int, retrained: bool, promoted: bool) -> dict | None:
     if not day:
         return None
     if not retrained:
-        because = "12% of the input columns drifted (limit 25%) and the scores moved by 0.08 (limit 0.40)"
-        return {"because": because, "retrained": False, "promoted": False, "verdict": "nothing new", "bundle": "a"}
+        because = (
+            "12% of the input columns drifted (limit 25%) and the scores moved by 0.08 (limit 0.40)"
+        )
+        return {
+            "because": because,
+            "retrained": False,
+            "promoted": False,
+            "verdict": "nothing new",
+            "bundle": "a",
+        }
     verdict = (
         "promoted: nDCG@10 0.0812 against 0.0794 of the champion, difference -0.0011 … 0.0049"
         if promoted
@@ -110,4 +123,10 @@ def _morning(day: int, retrained: bool, promoted: bool) -> dict | None:
         "34% of the input columns drifted (limit 25%), most of all user_clicks_7d, item_ctr_7d, "
         "user_category_share, item_age_days, price_gap and hour_of_day and 3 more"
     )
-    return {"because": because, "retrained": True, "promoted": promoted, "verdict": verdict, "bundle": "b"}
+    return {
+        "because": because,
+        "retrained": True,
+        "promoted": promoted,
+        "verdict": verdict,
+        "bundle": "b",
+    }

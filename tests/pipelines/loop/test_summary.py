@@ -43,7 +43,9 @@ def test_each_measure_is_a_ratio_of_its_own_two_numbers(tmp_path):
     asked = replace(ONE, days=1, arms=("full",))
     slates = pd.DataFrame({"user_id": list("abcd"), "clicks": [1, 0, 0, 1], "utility": 0.25})
     numbers = {"satisfaction": 1.2, "purchases": 3, "revenue": 50.0}
-    write_day(tmp_path, ("trust", 0, "full"), 0, slates, coverage=0.3, gini=0.7, new_share=0.2, **numbers)
+    write_day(
+        tmp_path, ("trust", 0, "full"), 0, slates, coverage=0.3, gini=0.7, new_share=0.2, **numbers
+    )
     told = summary(tmp_path, asked)["trust"]
     measured = {name: told["arms"]["full"][name][0]["mean"] for name in MEASURES}
     assert measured == {
@@ -157,7 +159,7 @@ def test_a_book_in_the_wrong_place_or_with_holes_is_refused(plain):
     book = plain / "trust-0" / "full" / "book"
     moved = book / "day-01" / "day.json"
     moved.write_text((book / "day-00" / "day.json").read_text())
-    with pytest.raises(ContractError, match="is the book of .*'full', 0.*expected .*'full', 1"):
+    with pytest.raises(ContractError, match=r"is the book of .*'full', 0.*expected .*'full', 1"):
         read_shelf(plain, ONE)
     moved.write_text('{"slates": 3}')
     with pytest.raises(ContractError, match="lacks users, clicks"):
@@ -169,7 +171,13 @@ def test_the_same_books_give_the_same_digest_and_others_another(plain, tmp_path_
     assert summary(plain, ONE) == first
     other = tmp_path_factory.mktemp("other")
     by_hand(other, ONE, WORTH, CLICKS)
-    write_day(other, ("trust", 0, "full"), 1, pd.DataFrame({"user_id": ["a"], "clicks": 1, "utility": 1.0}), log_sha256="x")
+    write_day(
+        other,
+        ("trust", 0, "full"),
+        1,
+        pd.DataFrame({"user_id": ["a"], "clicks": 1, "utility": 1.0}),
+        log_sha256="x",
+    )
     assert summary(other, ONE)["logs_sha256"] != first["logs_sha256"]
 
 
