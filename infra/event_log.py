@@ -74,8 +74,8 @@ class Appender(Protocol):
         """Finish what is under way and close."""
 
 
-class EventLog(Appender, Protocol):
-    """What the stream worker, the lake and monitoring need of a log."""
+class Reader(Protocol):
+    """What the lake and monitoring need of a log."""
 
     @property
     def partitions(self) -> int:
@@ -91,6 +91,10 @@ class EventLog(Appender, Protocol):
 
     def end_offset(self, topic: str, partition: int) -> int:
         """The offset that the next record will get."""
+
+
+class EventLog(Appender, Reader, Protocol):
+    """What the stream worker needs of a log: all of it."""
 
 
 def open_log(workspace: Workspace, partitions: int) -> EventLog:

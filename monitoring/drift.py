@@ -18,7 +18,7 @@ from evidently import DataDefinition, Dataset, Report
 from evidently.presets import DataDriftPreset
 
 from features.definitions import BY_NAME, FEATURE_NAMES, of_view
-from infra.event_log import EventLog
+from infra.event_log import Reader
 from infra.reports import write_json
 
 SCORE = "score"
@@ -44,7 +44,7 @@ REPORTS_KEPT = 20
 
 
 def served_frame(
-    log: EventLog,
+    log: Reader,
     since: datetime | None = None,
     until: datetime | None = None,
     bundle: str | None = None,

@@ -78,7 +78,7 @@ def _batch_rows(
     if engine == "spark":
         with open_spark() as spark:
             return rows_spark(spark, lake, days, positive_types)
-    import duckdb
+    from infra.duck import open_duckdb
 
-    with duckdb.connect() as connection:
+    with open_duckdb() as connection:
         return rows_duckdb(connection, lake, days, positive_types)

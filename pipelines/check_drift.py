@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from features.errors import NotReady
-from infra.event_log import EventLog, open_log
+from infra.event_log import Reader, open_log
 from infra.settings import Settings
 from infra.workspace import Workspace
 from models.versions import current, version_path
@@ -24,7 +24,7 @@ NEWEST = 1_000
 
 def check_drift(
     workspace: Workspace,
-    log: EventLog,
+    log: Reader,
     since: datetime | None = None,
     until: datetime | None = None,
     newest: int | None = None,

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from features.errors import ContractError
 from infra.settings import Settings
+from pipelines.seeds import Seeds, parse_seeds
 from pipelines.steps import console
 
 if TYPE_CHECKING:
@@ -77,13 +78,11 @@ def show(number: Number) -> None:
         console.print(f"[dim]{name}:[/] {text}")
 
 
-@app.command(epilog="Example: [bold]shortlist experiment run E-02 --seeds 0-4 --resume[/]")
+@app.command(epilog="Example: [bold]shortlist experiment run E-02 --seeds 5 --resume[/]")
 def run(
     number: Number,
     scale: Annotated[Scale | None, typer.Option(help="The card's own when not given.")] = None,
-    seeds: Annotated[
-        str, typer.Option(help="A range such as 0-4, or a list such as 1,3,5.")
-    ] = "0-4",
+    seeds: Seeds = "5",
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep finished seeds of this very card and code.")
     ] = False,
@@ -134,29 +133,6 @@ def record(
     path = put(_named(number), Settings().home / "reports", BOARD, note)
     write_board(EXPERIMENTS, BOARD)
     console.print(f"recorded: {path}; page: {BOARD / 'README.md'}")
-
-
-def parse_seeds(text: str) -> list[int]:
-    """0-4 → 0, 1, 2, 3, 4; 1,3,5 → those.
-
-    Raises:
-        ContractError: anything else.
-
-    Examples:
-        >>> parse_seeds("0-2,7")
-        [0, 1, 2, 7]
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise ContractError(
-                f"--seeds {text!r}: expected a range such as 0-4, or a list as 1,3,5"
-            )
-        seeds += range(int(first), int(last or first) + 1)
-    if not seeds:
-        raise ContractError(f"--seeds {text!r}: names no seed; the smaller number comes first")
-    return seeds
 
 
 def _named(number: str) -> "Experiment":

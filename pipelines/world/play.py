@@ -35,6 +35,7 @@ def play_day(
     visits: Visits,
     choose: Callable[[np.ndarray], np.ndarray],
     latency_ms: np.ndarray | float = 0.0,
+    then: Callable[[np.ndarray, np.ndarray, Reaction], None] = lambda rows, item_ix, reaction: None,
 ) -> Played:
     """Let a day happen; `state` is changed in place.
 
@@ -44,6 +45,7 @@ def play_day(
         visits: of `plan_day`.
         choose: (W,) rows of `visits`, at most one per user -> (W, K) items to show them.
         latency_ms: of each planned visit, or one for all.
+        then: told the rows, their items and the reaction, wave by wave.
     """
     waited = np.broadcast_to(np.asarray(latency_ms, float), len(visits))
     shown, slates, reactions = [], [], []
@@ -53,6 +55,7 @@ def play_day(
             continue
         item_ix = choose(here)
         reactions.append(step(truth, state, visits.take(here), item_ix, waited[here]))
+        then(here, item_ix, reactions[-1])
         shown.append(here)
         slates.append(item_ix)
     rows = np.concatenate(shown) if shown else np.empty(0, np.int64)

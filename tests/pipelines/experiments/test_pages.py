@@ -13,11 +13,11 @@ from pipelines.cli import app
 from pipelines.experiments import board
 from pipelines.experiments.catalogue import EXPERIMENTS
 from pipelines.experiments.cli import app as sub_app
-from pipelines.experiments.cli import parse_seeds
 from pipelines.experiments.outcome import from_json
 from pipelines.experiments.publish import read, run_and_report, write_pages
 from pipelines.experiments.tables import Table
 from pipelines.experiments.verdict import Verdict
+from pipelines.seeds import parse_seeds
 from tests.pipelines.experiments.toy import CARD, TOY
 
 OTHER = replace(TOY, card=replace(CARD, number="E-98", title="Never run"))

@@ -1,0 +1,76 @@
+"""`shortlist loop`: days of serving, reacting and learning, in worlds whose truth is known."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from infra.reports import report
+from pipelines.seeds import Seeds, parse_seeds
+from pipelines.steps import console
+from pipelines.world.config import DEFAULT_FAMILY, FAMILIES
+
+
+class Retraining(StrEnum):
+    """When an arm learns from its own log."""
+
+    daily = "daily"
+    never = "never"
+    policy = "policy"
+
+
+EXAMPLES = (
+    "Examples: [bold]shortlist loop --scale tiny --days 3[/] (a minute), "
+    "[bold]shortlist loop --days 10 --families all --seeds 5 --resume[/]"
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add `loop` to the command line."""
+    app.command(epilog=EXAMPLES)(loop)
+
+
+def loop(
+    days: Annotated[int, typer.Option(min=1, help="Days after the logged past.")] = 10,
+    arms: Annotated[
+        str, typer.Option(help="Twins to compare: popular, full, oracle.")
+    ] = "popular,full,oracle",
+    retrain: Annotated[
+        Retraining,
+        typer.Option(help="policy = when the drift report of the day before says so."),
+    ] = Retraining.policy,
+    families: Annotated[
+        str, typer.Option("--families", "--family", help="all, or names with commas.")
+    ] = DEFAULT_FAMILY,
+    seeds: Seeds = "1",
+    scale: Annotated[str, typer.Option(help="tiny, small or full.")] = "small",
+    preset: Annotated[str, typer.Option(help="A named world; docs/world.md lists them.")] = "base",
+    jobs: Annotated[int, typer.Option(min=1, help="Worlds at a time, one core each.")] = 2,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the days that are committed.")
+    ] = False,
+) -> None:
+    """Let the same people live with each policy for days, and compare what it truly earned them.
+
+    Every arm is a twin of the same world: same users, sessions and luck, with a log, a lake,
+    features and models of its own. Writes var/reports/loop.json and var/reports/loop/index.html.
+    """
+    from pipelines.cli import _workspace
+    from pipelines.loop.plan import Plan
+    from pipelines.loop.run import run
+
+    chosen = FAMILIES if families == "all" else tuple(families.split(","))
+    plan = Plan(
+        days=days,
+        arms=tuple(arms.split(",")),
+        retrain=retrain.value,
+        families=chosen,
+        seeds=tuple(parse_seeds(seeds)),
+        scale=scale,
+        preset=preset,
+    )
+    settings, workspace = _workspace("world")
+    with report(workspace.reports, "loop", list(plan.seeds)) as metrics:
+        folder = run(plan, settings.home, resume=resume, jobs=jobs)
+        metrics.update({"folder": str(folder)})
+    console.print(f"days: {folder}")

@@ -1,0 +1,153 @@
+"""What the platform of one arm does at two in the night: yesterday into the lake, rows, a new model.
+
+yesterday's log and today's catalogue -> lake -> the day's batch rows
+full      and, by the policy: features of all days -> train -> evaluate -> gate -> pointer
+popular   counts again what was wanted
+"""
+
+import json
+from datetime import datetime
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from features.batch import rows_duckdb
+from features.errors import NotReady
+from features.streaming import State
+from infra.clients import open_feast
+from infra.duck import open_duckdb
+from infra.event_log import Record
+from infra.workspace import Workspace
+from models.bundle import load
+from models.versions import current, point_to, version_path
+from monitoring.shown import Records
+from pipelines.build_features import build_features
+from pipelines.check_drift import check_drift
+from pipelines.days import feature_days, known_day, split_of
+from pipelines.ingest import ingest
+from pipelines.lake import read_info
+from pipelines.loaders.tables import Tables
+from pipelines.loop.shop import BatchRows, Shop
+from pipelines.materialize import apply_views
+from pipelines.promote import publish_popular
+from pipelines.run import judge, train
+from pipelines.steps import Steps
+from pipelines.stream_history import STATES
+from pipelines.world.generate import INFO, World
+
+Retrain = Literal["daily", "never", "policy"]
+
+ENGINE = "duckdb"
+"""Equal to Spark's rows by test, and quicker where a day has thousands of events."""
+
+
+def take_in(workspace: Workspace, world: World, events: pd.DataFrame, now: datetime) -> None:
+    """Yesterday's log, and items and users as the platform knows them now; repeating adds nothing."""
+    ingest(workspace, Tables(events, world.items(now), world.users(now), INFO), now=now)
+
+
+def renew(
+    workspace: Workspace,
+    arm: str,
+    retrain: Retrain,
+    since: datetime,
+    now: datetime,
+    served: Records,
+    scale: str,
+    seed: int,
+) -> dict[str, Any]:
+    """Let the arm learn from its own log, where the policy says so.
+
+    Args:
+        workspace: of the arm; its lake holds everything up to `now`.
+        arm: full or popular.
+        retrain: daily, never, or policy = when the drift report of yesterday says so.
+        since: when yesterday began.
+        now: when the day begins.
+        served: yesterday's slates with the features that were read.
+        scale: of epochs and queries.
+        seed: of the training.
+
+    Returns:
+        because, retrained, promoted, verdict, bundle (what answers today).
+    """  # fmt: skip
+    because, wanted = _decision(workspace, arm, retrain, since, now, served)
+    told: dict[str, Any] = {"because": because, "retrained": wanted, "promoted": False}
+    verdict = "nothing new"
+    if wanted and arm == "popular":
+        point_to(workspace.bundles, publish_popular(workspace))
+        told["promoted"], verdict = True, "what was wanted, counted anew"
+    elif wanted:
+        judged = _challenge(workspace, now, because, scale, seed)
+        told["promoted"], verdict = judged["promoted"], judged["verdict"]
+    return {**told, "verdict": verdict, "bundle": current(workspace.bundles)}
+
+
+def opened(workspace: Workspace, states: dict[str, State], now: datetime) -> Shop:
+    """The shop of the day: the bundle that the pointer names, and the batch rows known by now."""
+    bundle_id = current(workspace.bundles)
+    assert bundle_id is not None, f"{workspace.bundles} has no bundle; the loop begins with one"
+    with open_duckdb() as connection:
+        positive_types = read_info(workspace.lake).positive_types
+        views = rows_duckdb(connection, workspace.lake, [known_day(now)], positive_types)
+    return Shop(
+        load(version_path(workspace.bundles, bundle_id)), BatchRows.known(views, now), states
+    )
+
+
+def first_states(workspace: Workspace) -> dict[str, State]:
+    """Where the stream worker would take every user up after the logged past."""
+    table = pq.read_table(workspace.offline / f"{STATES}.parquet")
+    states = zip(table["user_id"].to_pylist(), table["state"].to_pylist(), strict=True)
+    return {user_id: json.loads(state) for user_id, state in states}
+
+
+def moved(workspace: Workspace) -> None:
+    """Tell Feast where a copied workspace's offline store lies now."""
+    apply_views(open_feast(workspace), workspace.offline)
+
+
+def _decision(
+    workspace: Workspace, arm: str, retrain: Retrain, since: datetime, now: datetime,
+    served: Records,
+) -> tuple[str, bool]:  # fmt: skip
+    if retrain == "never":
+        return "never, as asked", False
+    if retrain == "daily" or arm == "popular":
+        return "every day", True
+    try:
+        checked = check_drift(workspace, _Served(served), since, now)
+    except NotReady as nothing:
+        return str(nothing), False
+    return checked["decision"]["because"], checked["decision"]["retrain"]
+
+
+def _challenge(
+    workspace: Workspace, now: datetime, because: str, scale: str, seed: int
+) -> dict[str, Any]:
+    """The line after the lake, as of now; the gate decides."""
+    steps = Steps()
+    build_features(workspace, feature_days(split_of(workspace), now), ENGINE)
+    moved(workspace)
+    train(workspace, scale, seed, steps)
+    found: dict[str, Any] = judge(workspace, seed, steps, now, because)["promotion"]
+    return found
+
+
+class _Served:
+    """Yesterday's `served` records where the drift check looks for the event log's topic."""
+
+    partitions = 1
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    def end_offset(self, topic: str, partition: int) -> int:
+        """How many there are."""
+        return len(self._records)
+
+    def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
+        """Some of them."""
+        some = self._records[offset : offset + limit]
+        return [Record(offset + place, key, value) for place, (key, value) in enumerate(some)]

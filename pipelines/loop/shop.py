@@ -1,0 +1,117 @@
+"""The serving side of one arm, in this process: the same bundle, fold and funnel as the API's.
+
+What the API reads from the online store lies in two dictionaries here: the batch rows that were
+known this morning, and the streams' states. Nothing is late or missing, so nothing degrades.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from features.batch import AS_OF
+from features.definitions import BATCH_LAG, VIEWS, of_view
+from features.request import UserRow, context_of, user_state
+from features.store import is_young, user_row
+from features.streaming import State, fold, row_of
+from models.bundle import Bundle
+from models.funnel import popular, recommend
+from monitoring.shown import Shown
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+BatchRow = tuple[datetime, dict[str, float]]
+"""(as of, value by feature)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRows:
+    """What the nightly job knows of users; the newest row of each."""
+
+    users: dict[str, BatchRow]
+    categories: dict[str, dict[str, BatchRow]]  # user -> category -> row
+
+    @classmethod
+    def known(cls, views: Mapping[str, pa.Table], moment: datetime) -> "BatchRows":
+        """Of tables with the schema of features/batch.py, what a materialize at `moment` writes."""
+        categories: dict[str, dict[str, BatchRow]] = {}
+        for (user_id, category), row in _newest(views, "user_category_daily", moment).items():
+            categories.setdefault(user_id, {})[category] = row
+        users = {key[0]: row for key, row in _newest(views, "user_daily", moment).items()}
+        return cls(users, categories)
+
+
+@dataclass(slots=True)
+class Shop:
+    """One arm's platform between two mornings."""
+
+    bundle: Bundle
+    rows: BatchRows
+    states: dict[str, State]
+
+    def fold(self, event: Mapping[str, Any]) -> None:
+        """Take in one event; `event_at` is µs since 1970, as `features.streaming.parsed` gives it."""
+        user_id = event["user_id"]
+        state, _ = fold(self.states.get(user_id), event, self.bundle.info.positive_types)
+        self.states[user_id] = state
+
+    def show(
+        self,
+        request_id: str,
+        user_id: str,
+        at_us: int,
+        context: Mapping[str, str],
+        k: int,
+        arm: str,
+        arms: Mapping[str, str],
+    ) -> Shown:
+        """The slate that the API would answer with: rung 0, or the popular list of its arm."""
+        now = EPOCH + timedelta(microseconds=at_us)
+        user = user_state(self.user(user_id, now), self.bundle.catalogue)
+        if arm == "popular":
+            slate = popular(self.bundle, user, k)
+        else:
+            coded = context_of(now, context, self.bundle.catalogue)
+            slate = recommend(self.bundle, user, coded, k)
+        return Shown(request_id, now, user_id, context, self.bundle, slate, arm, arms, rung=0)
+
+    def user(self, user_id: str, now: datetime) -> UserRow:
+        """What the online store would answer; defaults where no row is young enough."""
+        found: dict[str, dict[str, Any]] = {}
+        if (batch := self.rows.users.get(user_id)) and is_young("user_daily", batch[0], now):
+            found["user_daily"] = batch[1]
+        if state := self.states.get(user_id):
+            as_of = EPOCH + timedelta(microseconds=state["version"])
+            if is_young("user_stream", as_of, now):
+                found["user_stream"] = row_of(state)
+        categories = {
+            category: values
+            for category, (as_of, values) in self.rows.categories.get(user_id, {}).items()
+            if is_young("user_category_daily", as_of, now)
+        }
+        return user_row(found, categories, missing=(), age_s={})
+
+
+def request_id(luck: int, arm: str) -> str:
+    """Of a visit with this key of its draws: the same in every run, as long as the API's own."""
+    return hashlib.blake2b(f"{luck}:{arm}".encode(), digest_size=16).hexdigest()
+
+
+def _newest(
+    views: Mapping[str, pa.Table], view: str, moment: datetime
+) -> dict[tuple[str, ...], BatchRow]:
+    """By entity; rows of this view's TTL that are known at `moment`."""
+    ttl, entity = VIEWS[view].ttl, VIEWS[view].entity
+    assert ttl is not None, f"{view} is a batch view and needs a TTL"
+    names = [feature.name for feature in of_view(view)]
+    newest: dict[tuple[str, ...], BatchRow] = {}
+    for row in views[view].select([*entity, AS_OF, *names]).to_pylist():
+        key, as_of = tuple(row[name] for name in entity), row[AS_OF]
+        if not moment - ttl <= as_of <= moment - BATCH_LAG:
+            continue
+        if key not in newest or newest[key][0] < as_of:
+            newest[key] = (as_of, {name: row[name] for name in names})
+    return newest
