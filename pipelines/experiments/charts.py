@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from monitoring.seeds import Estimate
+from monitoring.estimate import Estimate
 from pipelines import drawing
 from pipelines.drawing import COLOURS
 from pipelines.experiments.outcome import Outcome

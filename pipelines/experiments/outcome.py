@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from monitoring.seeds import Estimate, over_seeds
+from monitoring.estimate import Estimate, over_seeds
 from pipelines.experiments.card import Card, Measured
 from pipelines.experiments.verdict import (
     Verdict,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from monitoring.seeds import Estimate
+from monitoring.estimate import Estimate
 from pipelines.experiments.outcome import Outcome
 from pipelines.experiments.verdict import Verdict
 

@@ -1,13 +1,13 @@
 """From measurements to one of three words, by a rule that was there before the measurements.
 
 An effect is one number per seed, already a difference between arms that met the same users, sessions
-and draws (monitoring/seeds.py).
+and draws (monitoring/estimate.py).
 """
 
 from collections.abc import Iterable
 from enum import StrEnum
 
-from monitoring.seeds import Estimate
+from monitoring.estimate import Estimate
 from pipelines.experiments.card import Claim, Direction
 
 SEEDS_MIN = 5

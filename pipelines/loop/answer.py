@@ -121,7 +121,7 @@ def level(found: Metrics | None, percent: bool) -> str:
     return f"{mean:,.0f}" if mean >= 100 else f"{mean:.3g}"
 
 
-def test_alone(observed: Metrics | None) -> str:
+def one_test(observed: Metrics | None) -> str:
     """Half the width of one test's interval, on average."""
     if observed is None:
         return "–"

@@ -192,7 +192,7 @@ def _lines(
         axes.fill_between([p["day"] for p in sure], low, high, color=colour, alpha=0.13, lw=0)
     if means:
         bottom, top = axes.get_ylim()
-        room = max(1.2 * (max(means) - min(means)), 0.15 * max(map(abs, means)))
+        room = max(1.2 * (max(means) - min(means)), 0.15 * max(map(abs, means))) or 1.0
         axes.set_ylim(max(bottom, min(means) - room), min(top, max(means) + room))
     axes.set_xlim(-0.4, days - 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))

@@ -18,7 +18,7 @@ from pipelines.loop.answer import (
     level,
     lift,
     nights,
-    test_alone,
+    one_test,
     unfinished,
 )
 from pipelines.loop.elements import both, figure, legend, source, table, tag
@@ -106,6 +106,7 @@ def _facts(metrics: Metrics) -> str:
         f"{len(seeds)} seed{'s' * (len(seeds) != 1)}",
         f"arms: {', '.join(metrics['arms'])}",
         f"scale {metrics['scale']}",
+        f"preset {metrics['preset']}",
         f"retraining: {metrics['retrain']}",
     )
     return '<ul class="facts">' + "".join(f"<li>{escape(fact)}</li>" for fact in facts) + "</ul>"
@@ -249,7 +250,7 @@ def _dashboard(metrics: Metrics) -> str:
     for family in metrics["families"]:
         seen, true = metrics[family]["lift_observed"], metrics[family]["lift_true"]
         gap = lift(seen["gap"]) if seen else "–"
-        rows.append((family, lift(seen), lift(true), gap, test_alone(seen), held(seen)))
+        rows.append((family, lift(seen), lift(true), gap, one_test(seen), held(seen)))
     head = (
         "world", "A/B tests, mean", "truth", "gap, paired by seed",
         "one test alone, points", "tests that hold the truth",

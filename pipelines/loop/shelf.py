@@ -8,11 +8,14 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from features.errors import ContractError
+
+if TYPE_CHECKING:  # it brings the whole line with it
+    from pipelines.loop.plan import Plan
 
 TESTED = ("full", "popular")
 """The arms of the A/B test: the only ones whose single slates are needed."""
@@ -25,18 +28,6 @@ NUMBERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a run was asked for."""
-
-    scale: str
-    days: int
-    seeds: tuple[int, ...]
-    families: tuple[str, ...]
-    arms: tuple[str, ...]
-    retrain: str
-
-
-@dataclass(frozen=True, slots=True)
 class Shelf:
     """All that is finished."""
 
@@ -46,7 +37,7 @@ class Shelf:
     slates: pd.DataFrame  # family, seed, arm, user_id, clicks; arms TESTED, one row per slate
 
 
-def read_shelf(folder: Path, asked: Asked) -> Shelf:
+def read_shelf(folder: Path, plan: "Plan") -> Shelf:
     """Every finished day of the run; of twins that are missing, nothing.
 
     Raises:
@@ -54,11 +45,11 @@ def read_shelf(folder: Path, asked: Asked) -> Shelf:
     """
     days: list[dict[str, Any]] = []
     slates: list[pd.DataFrame] = []
-    for family in asked.families:
-        for seed in asked.seeds:
-            for arm in asked.arms:
+    for family in plan.families:
+        for seed in plan.seeds:
+            for arm in plan.arms:
                 book = folder / f"{family}-{seed}" / arm / "book"
-                for day in range(asked.days):
+                for day in range(plan.days):
                     told = _day(book / f"day-{day:02}" / "day.json", (family, seed, arm, day))
                     if told is None:
                         break  # later ones cannot be there: a day begins where the last one ended

@@ -8,17 +8,22 @@ Student's t of one paired number per seed, inside a seed a bootstrap of users.
     share_of_oracle   what full reaches of a policy that knows each attraction
 """
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from monitoring.ab_test import lift
 from monitoring.assignment import arm_of
-from monitoring.seeds import over_seeds
-from pipelines.loop.shelf import TESTED, Asked, Shelf
+from monitoring.estimate import over_seeds
+from pipelines.loop.shelf import TESTED, Shelf
+
+if TYPE_CHECKING:
+    from pipelines.loop.plan import Plan
 
 EXPERIMENT = "loop"
 """Names the split into halves."""
@@ -35,34 +40,35 @@ MEASURES = (*PER, *WHOLE)
 SUMMED = tuple(dict.fromkeys(name for pair in PER.values() for name in pair))
 
 
-def summarise(shelf: Shelf, asked: Asked, salt: str) -> dict[str, Any]:
+def summarise(shelf: Shelf, plan: "Plan", salt: str) -> dict[str, Any]:
     """The metrics of the report.
 
     Args:
         shelf: what is finished.
-        asked: what was to be finished.
+        plan: what was to be finished.
         salt: of the assignment to halves.
 
     Returns:
-        scale, days, seeds, retrain, arms; seconds that all finished days took; logs_sha256 over
+        scale, preset, days, seeds, retrain, arms; seconds that all finished days took; logs_sha256 over
         all event logs that count; `unfinished` twins; `families` that have a seed that counts, and
         per family its numbers (`of_family`).
     """
-    unfinished = _unfinished(shelf.days, asked)
+    unfinished = _unfinished(shelf.days, plan)
     out = {(twin["family"], twin["seed"]) for twin in unfinished}
     metrics: dict[str, Any] = {
-        "scale": asked.scale,
-        "days": asked.days,
-        "seeds": list(asked.seeds),
-        "retrain": asked.retrain,
-        "arms": list(asked.arms),
+        "scale": plan.scale,
+        "preset": plan.preset,
+        "days": plan.days,
+        "seeds": list(plan.seeds),
+        "retrain": plan.retrain,
+        "arms": list(plan.arms),
         "seconds": float(shelf.days["seconds"].sum()),
         "unfinished": unfinished,
         "families": [],
     }
     logs = []
-    for family in asked.families:
-        seeds = [seed for seed in asked.seeds if (family, seed) not in out]
+    for family in plan.families:
+        seeds = [seed for seed in plan.seeds if (family, seed) not in out]
         if not seeds:
             continue
         days, slates = (
@@ -133,17 +139,18 @@ def _ratio(
 def _observed(days: pd.DataFrame, slates: pd.DataFrame, salt: str) -> dict[str, Any] | None:
     """The A/B test of each seed, and how often its interval held the lift of that seed's twins.
 
-    A seed whose control has no click gives no test; it is missing in per_seed.
+    A seed whose control has no click, or so few that resamples have none, gives no test; it is
+    missing in per_seed.
     """
     true = _ratio(days, "utility_per_slate", "full", "popular", minus=1)
     if true is None:
         return None
     tests = {}
     for seed, rows in halves(slates, salt).groupby("seed"):
-        try:
-            tests[int(str(seed))] = lift(rows, int(str(seed)), *TESTED)
-        except ValueError:
-            continue
+        with contextlib.suppress(ValueError), np.errstate(divide="ignore", invalid="ignore"):
+            test = lift(rows, int(str(seed)), *TESTED)
+            if math.isfinite(test["low"]) and math.isfinite(test["high"]):
+                tests[int(str(seed))] = test
     got = _estimate(pd.Series({seed: test["mean"] for seed, test in tests.items()}, dtype=float))
     if got is None:
         return None
@@ -221,17 +228,14 @@ def _mornings(days: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _unfinished(days: pd.DataFrame, asked: Asked) -> list[dict[str, Any]]:
+def _unfinished(days: pd.DataFrame, plan: "Plan") -> list[dict[str, Any]]:
     """Twins that lack days, in the order asked for."""
     counts = days.groupby(["family", "seed", "arm"]).size().to_dict()
     twins: Iterable[tuple[str, int, str]] = (
-        (family, seed, arm)
-        for family in asked.families
-        for seed in asked.seeds
-        for arm in asked.arms
+        (family, seed, arm) for family in plan.families for seed in plan.seeds for arm in plan.arms
     )
     return [
         {"family": family, "seed": seed, "arm": arm, "days": int(done)}
         for family, seed, arm in twins
-        if (done := counts.get((family, seed, arm), 0)) < asked.days
+        if (done := counts.get((family, seed, arm), 0)) < plan.days
     ]

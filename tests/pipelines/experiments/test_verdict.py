@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring.seeds import Estimate, over_seeds
+from monitoring.estimate import Estimate, over_seeds
 from pipelines.experiments.card import Claim, Direction
 from pipelines.experiments.verdict import Verdict, as_expected, grade, together
 

@@ -8,18 +8,13 @@ import numpy as np
 import pandas as pd
 
 from infra.reports import write_json
-from pipelines.loop.shelf import Asked
+from pipelines.loop.plan import Plan
 
-ONE = Asked("tiny", 2, (0,), ("trust",), ("popular", "full", "oracle"), "daily")
+ONE = Plan(2, ("popular", "full", "oracle"), "daily", ("trust",), (0,), "tiny")
 """One world, two days."""
 
-ALL = Asked(
-    "tiny",
-    10,
-    (0, 1, 2, 3, 4),
-    ("position", "trust", "cascade"),
-    ("popular", "full", "oracle"),
-    "policy",
+ALL = replace(
+    ONE, days=10, families=("position", "trust", "cascade"), seeds=(0, 1, 2, 3, 4), retrain="policy"
 )
 WORTH = {"popular": 0.42, "full": 0.6, "oracle": 0.78}
 """Expected clicks per slate."""
@@ -46,34 +41,34 @@ def write_day(
     return place
 
 
-def by_hand(folder: Path, asked: Asked, worth: dict[str, float], clicks: dict[str, int]) -> None:
+def by_hand(folder: Path, plan: Plan, worth: dict[str, float], clicks: dict[str, int]) -> None:
     """Every slate of an arm is worth the same and clicked as often; 40 users, two slates a day."""
     users = [f"u{number}" for number in range(40)] * 2
-    for family in asked.families:
-        for seed in asked.seeds:
-            for arm in asked.arms:
+    for family in plan.families:
+        for seed in plan.seeds:
+            for arm in plan.arms:
                 slates = pd.DataFrame(
                     {"user_id": users, "clicks": clicks[arm], "utility": worth[arm]}
                 )
-                for day in range(asked.days):
+                for day in range(plan.days):
                     write_day(folder, (family, seed, arm), day, slates)
 
 
-def made_up(folder: Path, asked: Asked = ALL, users: int = 300) -> None:
+def made_up(folder: Path, plan: Plan = ALL, users: int = 300) -> None:
     """Worlds that differ, people that differ, arms that drift apart; drawn, not played."""
-    for place, family in enumerate(asked.families):
-        for seed in asked.seeds:
+    for place, family in enumerate(plan.families):
+        for seed in plan.seeds:
             rng = np.random.default_rng([place, seed])
-            world = replace(asked, families=(family,), seeds=(seed,))
+            world = replace(plan, families=(family,), seeds=(seed,))
             _world(folder, world, rng, users, 1 + 0.25 * place + rng.normal(0, 0.07))
 
 
-def _world(folder: Path, asked: Asked, rng: np.random.Generator, users: int, level: float) -> None:
+def _world(folder: Path, plan: Plan, rng: np.random.Generator, users: int, level: float) -> None:
     taste, visits = rng.lognormal(-0.1, 0.5, users), rng.lognormal(0, 0.9, users)
-    learned = np.cumsum(rng.normal(0.012, 0.015, asked.days))
-    for day in range(asked.days):
+    learned = np.cumsum(rng.normal(0.012, 0.015, plan.days))
+    for day in range(plan.days):
         weekday = 1 + 0.15 * (day % 7 > 4)
-        for arm in asked.arms:
+        for arm in plan.arms:
             who = np.repeat(np.arange(users), rng.poisson(visits * weekday))
             gain = {"popular": -0.004 * day, "full": learned[day], "oracle": 0.02}[arm]
             worth = (WORTH[arm] + gain) * level * taste[who] * rng.lognormal(0, 0.3, len(who))
@@ -84,7 +79,7 @@ def _world(folder: Path, asked: Asked, rng: np.random.Generator, users: int, lev
             promoted = bool(rng.random() < 0.7)
             write_day(
                 folder,
-                (asked.families[0], asked.seeds[0], arm),
+                (plan.families[0], plan.seeds[0], arm),
                 day,
                 pd.DataFrame(
                     {"user_id": [f"u{ix}" for ix in who], "clicks": clicks, "utility": worth}

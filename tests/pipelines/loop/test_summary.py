@@ -17,8 +17,8 @@ WORTH = {"popular": 0.4, "full": 0.6, "oracle": 0.8}
 CLICKS = {"popular": 1, "full": 2, "oracle": 3}
 
 
-def summary(folder, asked):
-    return summarise(read_shelf(folder, asked), asked, SALT)
+def summary(folder, plan):
+    return summarise(read_shelf(folder, plan), plan, SALT)
 
 
 @pytest.fixture
@@ -40,13 +40,13 @@ def test_lift_and_share_of_a_book_written_by_hand(plain):
 
 
 def test_each_measure_is_a_ratio_of_its_own_two_numbers(tmp_path):
-    asked = replace(ONE, days=1, arms=("full",))
+    plan = replace(ONE, days=1, arms=("full",))
     slates = pd.DataFrame({"user_id": list("abcd"), "clicks": [1, 0, 0, 1], "utility": 0.25})
     numbers = {"satisfaction": 1.2, "purchases": 3, "revenue": 50.0}
     write_day(
         tmp_path, ("trust", 0, "full"), 0, slates, coverage=0.3, gini=0.7, new_share=0.2, **numbers
     )
-    told = summary(tmp_path, asked)["trust"]
+    told = summary(tmp_path, plan)["trust"]
     measured = {name: told["arms"]["full"][name][0]["mean"] for name in MEASURES}
     assert measured == {
         "clicks_per_slate": 2 / 4,
@@ -64,25 +64,25 @@ def test_each_measure_is_a_ratio_of_its_own_two_numbers(tmp_path):
 
 
 def test_all_days_weigh_by_their_slates(tmp_path):
-    asked = replace(ONE, arms=("popular", "full"))
+    plan = replace(ONE, arms=("popular", "full"))
     for arm, worth in (("popular", (1.0, 1.0)), ("full", (1.0, 2.0))):
         for day, count in enumerate((30, 10)):
             slates = pd.DataFrame(
                 {"user_id": [f"u{n}" for n in range(count)], "clicks": 1, "utility": worth[day]}
             )
             write_day(tmp_path, ("trust", 0, arm), day, slates)
-    told = summary(tmp_path, asked)["trust"]
+    told = summary(tmp_path, plan)["trust"]
     assert told["lift_true"]["mean"] == pytest.approx((30 * 1 + 10 * 2) / 40 - 1)
     assert [point["mean"] for point in told["lift_by_day"]["full"]] == [0, 1]
 
 
 def test_intervals_are_students_over_one_paired_number_per_seed(tmp_path):
-    asked = replace(ONE, days=1, seeds=(0, 1, 2), arms=("popular", "full"))
+    plan = replace(ONE, days=1, seeds=(0, 1, 2), arms=("popular", "full"))
     for seed, (base, gain) in enumerate(((1.0, 1.1), (2.0, 1.2), (5.0, 1.3))):
         for arm, worth in (("popular", base), ("full", base * gain)):
             slates = pd.DataFrame({"user_id": ["a", "b"] * 20, "clicks": 1, "utility": worth})
             write_day(tmp_path, ("trust", seed, arm), 0, slates)
-    told = summary(tmp_path, asked)["trust"]
+    told = summary(tmp_path, plan)["trust"]
     half = 4.302652729911275 * 0.1 / np.sqrt(3)  # t(0.975, 2) x standard error of 0.1, 0.2, 0.3
     assert told["lift_true"]["mean"] == pytest.approx(0.2)
     assert told["lift_true"]["low"] == pytest.approx(0.2 - half)
@@ -92,18 +92,18 @@ def test_intervals_are_students_over_one_paired_number_per_seed(tmp_path):
 
 
 def test_an_unfinished_seed_is_named_and_left_out(tmp_path):
-    asked = replace(ONE, seeds=(0, 1), families=("trust", "cascade"))
-    by_hand(tmp_path, replace(asked, families=("trust",)), WORTH, CLICKS)
-    by_hand(tmp_path, replace(asked, families=("cascade",), seeds=(1,), days=1), WORTH, CLICKS)
+    plan = replace(ONE, seeds=(0, 1), families=("trust", "cascade"))
+    by_hand(tmp_path, replace(plan, families=("trust",)), WORTH, CLICKS)
+    by_hand(tmp_path, replace(plan, families=("cascade",), seeds=(1,), days=1), WORTH, CLICKS)
     (tmp_path / "trust-1" / "oracle" / "book" / "day-01" / "day.json").unlink()
-    told = summary(tmp_path, asked)
+    told = summary(tmp_path, plan)
     assert told["families"] == ["trust"]
     assert told["trust"]["seeds"] == [0]
     assert list(told["trust"]["lift_true"]["per_seed"]) == ["0"]
     assert {"family": "trust", "seed": 1, "arm": "oracle", "days": 1} in told["unfinished"]
     assert {"family": "cascade", "seed": 0, "arm": "full", "days": 0} in told["unfinished"]
     assert len(told["unfinished"]) == 1 + 2 * 3
-    nothing = summarise(read_shelf(tmp_path / "nowhere", asked), asked, SALT)
+    nothing = summarise(read_shelf(tmp_path / "nowhere", plan), plan, SALT)
     assert nothing["families"] == []
     assert len(nothing["unfinished"]) == 2 * 2 * 3
 
@@ -126,9 +126,9 @@ def test_halves_split_by_user_and_never_mix_a_users_arms(tmp_path):
 
 
 def test_halves_scatter_around_what_twins_know(tmp_path):
-    asked = replace(ALL, families=("trust",), seeds=tuple(range(12)), days=2)
-    made_up(tmp_path, asked)
-    told = summary(tmp_path, asked)["trust"]
+    plan = replace(ALL, families=("trust",), seeds=tuple(range(12)), days=2)
+    made_up(tmp_path, plan)
+    told = summary(tmp_path, plan)["trust"]
     true, seen = told["lift_true"], told["lift_observed"]
     assert seen["covered"] >= 9 / 12, "an interval of one test mostly holds the truth of its world"
     widths = [high - low for low, high in seen["within"].values()]
@@ -137,20 +137,34 @@ def test_halves_scatter_around_what_twins_know(tmp_path):
 
 
 def test_a_test_without_any_click_in_the_control_gives_no_number(tmp_path):
-    asked = replace(ONE, seeds=(0, 1))
-    by_hand(tmp_path, asked, WORTH, CLICKS)
+    plan = replace(ONE, seeds=(0, 1))
+    by_hand(tmp_path, plan, WORTH, CLICKS)
     by_hand(tmp_path, replace(ONE, seeds=(1,), arms=("popular",)), WORTH, {"popular": 0})
-    told = summary(tmp_path, asked)["trust"]
+    told = summary(tmp_path, plan)["trust"]
     assert list(told["lift_observed"]["per_seed"]) == list(told["lift_observed"]["within"]) == ["0"]
     assert list(told["lift_true"]["per_seed"]) == ["0", "1"]
     assert list(told["beside"]["clicks_per_slate"]["per_seed"]) == ["0"]
     assert told["arms"]["popular"]["satisfaction_per_click"][0]["mean"] == 0.5, "of the other seed"
 
 
+def test_a_test_that_may_be_endless_gives_no_number(tmp_path):
+    plan = replace(ONE, days=1, arms=("popular", "full"))
+    users = [f"u{number}" for number in range(40)]
+    for arm in plan.arms:
+        slates = pd.DataFrame({"user_id": users, "clicks": 1, "utility": 1.0})
+        if arm == "popular":
+            mine = [user for user in users if arm_of(user, EXPERIMENT, SALT) == arm]
+            slates["clicks"] = (slates["user_id"] == mine[0]).astype(int)
+        write_day(tmp_path, ("trust", 0, arm), 0, slates)
+    told = summary(tmp_path, plan)["trust"]
+    assert told["lift_observed"] is None, "a third of the resamples have no click to compare with"
+    assert told["lift_true"]["mean"] == 0
+
+
 def test_mornings_of_full_are_told_in_order(tmp_path):
-    asked = replace(ONE, seeds=(0, 1), days=3)
-    made_up(tmp_path, asked)
-    mornings = summary(tmp_path, asked)["trust"]["mornings"]
+    plan = replace(ONE, seeds=(0, 1), days=3)
+    made_up(tmp_path, plan)
+    mornings = summary(tmp_path, plan)["trust"]["mornings"]
     assert [(m["seed"], m["day"]) for m in mornings] == [(0, 1), (0, 2), (1, 1), (1, 2)]
     assert set(mornings[0]) == {"seed", "day", "because", "retrained", "promoted", "verdict"}
 

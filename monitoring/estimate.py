@@ -40,7 +40,7 @@ def over_seeds(values: Sequence[float], within: Sequence[float] = ()) -> Estimat
         unknown spread with a factor of 2.8 instead of 2, and keeps its word.
         Trade-off: it leans on means being near normal; for a skewed number per seed take more
         seeds. Inside one seed, with thousands of users, the bootstrap is the right tool.
-        Shown by: tests/monitoring/test_seeds.py::test_the_bootstrap_of_five_is_overconfident
+        Shown by: tests/monitoring/test_estimate.py::test_the_bootstrap_of_five_is_overconfident
     """
     numbers = np.asarray(values, dtype=np.float64)
     if not len(numbers) or not np.isfinite(numbers).all():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitoring.seeds import over_seeds
+from monitoring.estimate import over_seeds
 
 
 def test_the_interval_is_students():
