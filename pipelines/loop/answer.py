@@ -1,5 +1,6 @@
 """What a loop found, in words and cells: the page and the terminal say the same."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,21 +16,24 @@ class Measure(NamedTuple):
     means: str
     true: bool  # only the simulation's truth knows it; a dashboard shows the others
     percent: bool = False
+    most: float = math.inf  # no value can be above
 
 
 MEASURES = {
     "utility_per_slate": Measure("Expected clicks per slate", "chance of a click, summed", True),
     "clicks_per_slate": Measure("Clicks per slate", "as logged", False),
     "satisfaction_per_click": Measure(
-        "Satisfaction per click", "0 = regretted, 1 = just right", True
+        "Satisfaction per click", "0 = regretted, 1 = just right", True, most=1
     ),
     "purchases_per_slate": Measure(
         "Purchases per slate", "counted at the click, whenever they come", False
     ),
     "revenue_per_slate": Measure("Revenue per slate", "returns taken off", False),
-    "coverage": Measure("Coverage", "share of items on sale shown that day", False, True),
-    "gini": Measure("Gini of exposure", "0 = all items alike, 1 = one has all", False),
-    "new_share": Measure("New items", "share of places; launched up to 14 days ago", False, True),
+    "coverage": Measure("Coverage", "share of items on sale shown that day", False, True, 1),
+    "gini": Measure("Gini of exposure", "0 = all items alike, 1 = one has all", False, most=1),
+    "new_share": Measure(
+        "New items", "share of places; launched up to 14 days ago", False, True, 1
+    ),
     "slates": Measure("Slates a day", "who is satisfied comes back", False),
 }
 
@@ -69,14 +73,17 @@ def headline(metrics: Metrics) -> str:
 
 def unfinished(metrics: Metrics) -> str | None:
     """Which twins are missing, or None."""
-    twins: dict[tuple[str, int], list[str]] = {}
+    worlds: dict[str, list[str]] = {}
     for twin in metrics["unfinished"]:
         told = f"{twin['arm']} {twin['days']} of {metrics['days']} days"
-        twins.setdefault((twin["family"], twin["seed"]), []).append(told)
-    if not twins:
+        worlds.setdefault(f"{twin['family']}-{twin['seed']}", []).append(
+            told if twin["days"] else ""
+        )
+    if not worlds:
         return None
     named = "; ".join(
-        f"{family}-{seed} ({', '.join(arms)})" for (family, seed), arms in twins.items()
+        f"{world} ({', '.join(filter(None, arms)) or 'not begun'})"
+        for world, arms in worlds.items()
     )
     return f"Not finished, and left out of every number: {named}. Go on with --resume."
 

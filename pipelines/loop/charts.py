@@ -4,12 +4,14 @@ Matplotlib knows no CSS variables, so each colour that is drawn is a word of INK
 variable of that name when the chart is put into the page.
 """
 
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pipelines import drawing
+from pipelines.loop.answer import Measure, Metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,9 +33,6 @@ STYLE: dict[str, Any] = {
     "xtick_labelcolor": INK["quiet"], "ytick_labelcolor": INK["quiet"], "grid_color": INK["line"],
     "axes_spines.top": False, "axes_spines.right": False, "savefig_transparent": True,
 }  # fmt: skip
-
-Metrics = Mapping[str, Any]
-Draw = Callable[["Figure"], None]
 
 
 def forest(metrics: Metrics, size: tuple[float, float], label: str) -> str:
@@ -72,7 +71,8 @@ def utility(
         rows = min(len(seeds), 12)
         shape: Any = {"height_ratios": [1, 0.06 * rows + 0.04]} if nights else {}
         panels = figure.subplots(1 + nights, 1, sharex=True, squeeze=False, gridspec_kw=shape)[:, 0]
-        _lines(panels[0], {a: m["utility_per_slate"] for a, m in of_family["arms"].items()}, days)
+        arms = {arm: m["utility_per_slate"] for arm, m in of_family["arms"].items()}
+        _lines(panels[0], arms, days, limits=(0, math.inf))
         panels[0].set_ylabel("expected clicks per slate")
         if nights:
             _nights(panels[1], of_family["mornings"], seeds, days)
@@ -82,11 +82,11 @@ def utility(
 
 
 def lift_by_day(of_family: Metrics, days: int, size: tuple[float, float], label: str) -> str:
-    """What full and oracle are above popular, day by day, paired by seed."""
+    """What full is above popular, day by day, paired by seed; the oracle would dwarf it."""
 
     def draw(figure: "Figure") -> None:
         axes: Axes = figure.subplots()
-        _lines(axes, of_family["lift_by_day"], days, percent=True)
+        _lines(axes, {"full": of_family["lift_by_day"]["full"]}, days, percent=True)
         axes.axhline(0, color=INK["popular"], lw=1)
         axes.set_ylabel("above popular (paired)")
         axes.set_xlabel("day")
@@ -94,12 +94,13 @@ def lift_by_day(of_family: Metrics, days: int, size: tuple[float, float], label:
     return inline(drawing.svg(draw, size, **STYLE), label)
 
 
-def measure(of_family: Metrics, name: str, days: int, label: str, percent: bool) -> str:
+def measure(of_family: Metrics, name: str, told: Measure, days: int, label: str) -> str:
     """One measure by day, all arms."""
 
     def draw(figure: "Figure") -> None:
         axes: Axes = figure.subplots()
-        _lines(axes, {arm: m[name] for arm, m in of_family["arms"].items()}, days, percent=percent)
+        arms = {arm: m[name] for arm, m in of_family["arms"].items()}
+        _lines(axes, arms, days, percent=told.percent, limits=(0, told.most))
 
     return inline(drawing.svg(draw, SMALL, **STYLE), label)
 
@@ -154,8 +155,7 @@ def _shares(axes: "Axes", metrics: Metrics, families: Sequence[str]) -> None:
             _estimate(axes, found, row, "D", INK["oracle"], False)
     axes.grid(axis="x", lw=0.6)
     axes.set_axisbelow(True)
-    low, high = axes.get_xlim()
-    axes.set_xlim(min(low, 0.5), max(high, 1))
+    axes.set_xlim(0, max(axes.get_xlim()[1], 1.03))
     axes.axvline(1, color=INK["oracle"], lw=1, ls="--")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlabel("full, of the oracle")
@@ -174,9 +174,21 @@ def _estimate(
 
 
 def _lines(
-    axes: "Axes", arms: Mapping[str, Sequence[Metrics]], days: int, percent: bool = False
+    axes: "Axes",
+    arms: Mapping[str, Sequence[Metrics]],
+    days: int,
+    percent: bool = False,
+    limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> None:
-    """One line per arm with its band; the frame is the lines', a band may leave it."""
+    """One line per arm with its band; the frame is the lines', a band may leave it.
+
+    Args:
+        axes: to draw on.
+        arms: arm -> points by day.
+        days: of the axis.
+        percent: of the labels.
+        limits: what no value can leave; the frame ends there, unless lines do.
+    """
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     means = []
@@ -193,7 +205,10 @@ def _lines(
     if means:
         bottom, top = axes.get_ylim()
         room = max(1.2 * (max(means) - min(means)), 0.15 * max(map(abs, means))) or 1.0
-        axes.set_ylim(max(bottom, min(means) - room), min(top, max(means) + room))
+        axes.set_ylim(
+            min(max(bottom, min(means) - room, limits[0]), min(means)),
+            max(min(top, max(means) + room, 1.02 * limits[1]), max(means)),
+        )
     axes.set_xlim(-0.4, days - 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))

@@ -44,7 +44,7 @@ LIMITS = (
         "not for revenue, satisfaction or return, where another policy may pass it.",
     ),
     (
-        "The A/B column is kinder than a real test.",
+        "The A/B test is kinder than a real one.",
         "Each twin trains on all its users, while in a real test both arms learn from what both "
         "halves did. Here neither arm disturbs the other’s data.",
     ),
@@ -163,7 +163,7 @@ def _family(metrics: Metrics, family: str) -> str:
         both(lambda size: charts.utility(found, found["seeds"], days, size, label)),
         true=True,
     )
-    if found["lift_by_day"]:
+    if "full" in found["lift_by_day"]:
         hero += figure(
             "True lift, day by day",
             "paired by seed, so worlds’ differences drop out",
@@ -174,7 +174,7 @@ def _family(metrics: Metrics, family: str) -> str:
         figure(
             told.title,
             told.means,
-            charts.measure(found, name, days, f"{told.title} by day in {family}", told.percent),
+            charts.measure(found, name, told, days, f"{told.title} by day in {family}"),
             told.true,
         )
         for name, told in MEASURES.items()
@@ -253,13 +253,14 @@ def _dashboard(metrics: Metrics) -> str:
         rows.append((family, lift(seen), lift(true), gap, one_test(seen), held(seen)))
     head = (
         "world", "A/B tests, mean", "truth", "gap, paired by seed",
-        "one test alone, points", "tests that hold the truth",
+        "one test alone, points", "intervals that hold the truth",
     )  # fmt: skip
     return (
         '<h2 id="dashboard">What a dashboard says, and what is true</h2>'
         "<p>A shop sees the clicks of two halves of its users. Here each test’s answer is known: the "
         "lift of everybody in that very world. A dashboard also cannot see satisfaction, or what "
-        "the best possible list would have earned.</p>" + table(head, rows)
+        "the best possible list would have earned. With few users one of them, or a script that clicks on "
+        "everything, may decide a test; twins have everybody on both sides.</p>" + table(head, rows)
     )
 
 

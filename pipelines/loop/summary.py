@@ -25,9 +25,6 @@ from pipelines.loop.shelf import TESTED, Shelf
 if TYPE_CHECKING:
     from pipelines.loop.plan import Plan
 
-EXPERIMENT = "loop"
-"""Names the split into halves."""
-
 PER = {
     "clicks_per_slate": ("clicks", "slates"),
     "utility_per_slate": ("utility", "slates"),
@@ -166,11 +163,21 @@ def _observed(days: pd.DataFrame, slates: pd.DataFrame, salt: str) -> dict[str, 
 
 
 def halves(slates: pd.DataFrame, salt: str) -> pd.DataFrame:
-    """The slates that a test of both arms would have had: each user's from their own arm alone."""
-    assigned = {
-        str(user): arm_of(str(user), EXPERIMENT, salt) for user in slates["user_id"].unique()
-    }
-    return slates[slates["user_id"].astype(str).map(assigned) == slates["arm"]]
+    """The slates that tests of both arms would have had: each user's from their own arm alone.
+
+    Every world is split anew: under one split for all, a lucky half would be lucky in three families.
+    """
+    who = slates[["family", "seed", "user_id"]].drop_duplicates()
+    who["arm"] = [
+        arm_of(str(user), experiment(str(family), int(seed)), salt)
+        for family, seed, user in who.itertuples(index=False)
+    ]
+    return slates.merge(who, on=["family", "seed", "user_id", "arm"])
+
+
+def experiment(family: str, seed: int) -> str:
+    """Name of a world's A/B test."""
+    return f"loop-{family}-{seed}"
 
 
 def _totals(days: pd.DataFrame) -> dict[str, dict[str, dict[str, Any] | None]]:

@@ -10,11 +10,13 @@ from pipelines.steps import console
 def tell(metrics: Metrics) -> None:
     """The answer, as the page has it on top."""
     seeds = f"{metrics['days']} days, scale {metrics['scale']}, retraining: {metrics['retrain']}"
-    table = Table(title=f"{seeds}; 95 % intervals over seeds", title_justify="left", box=None)
+    table = Table(
+        title=f"{seeds}; 95 % intervals over seeds", title_justify="left", box=None, leading=1
+    )
     for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading == "world" else "right")
     for row in answers(metrics):
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(cell.replace(" (", "\n(")) for cell in row))
     if metrics["families"]:
         console.print(table)
     for family in metrics["families"]:

@@ -116,7 +116,7 @@ def test_hostile_text_stays_text(report):
         assert "onerror" not in re.sub(r'"[^"]*"', "", tag), "never outside of a quoted value"
 
 
-def test_missing_twins_are_named_on_page_and_terminal(tmp_path, capsys, monkeypatch):
+def test_missing_twins_are_named_on_page_and_terminal(tmp_path):
     plan = replace(ONE, seeds=(0, 1))
     by_hand(
         tmp_path, plan, {"popular": 0.4, "full": 0.6, "oracle": 0.8}, dict.fromkeys(ONE.arms, 1)
@@ -130,8 +130,9 @@ def test_missing_twins_are_named_on_page_and_terminal(tmp_path, capsys, monkeypa
         tell.tell(report["metrics"])
     said = " ".join(printed.get().split())
     assert told in said
-    assert "+50.0 % (one seed)" in said
-    assert "75.0 % (one seed)" in said
+    assert "+50.0 %" in said
+    assert "75.0 %" in said
+    assert "(one seed)" in said
     assert "with one seed that is a single draw" in said
 
 

@@ -9,7 +9,7 @@ import pytest
 from features.errors import ContractError
 from monitoring.assignment import arm_of
 from pipelines.loop.shelf import Shelf, read_shelf
-from pipelines.loop.summary import EXPERIMENT, MEASURES, halves, of_family, summarise
+from pipelines.loop.summary import MEASURES, experiment, halves, of_family, summarise
 from tests.pipelines.loop.books import ALL, ONE, by_hand, made_up, write_day
 
 SALT = "salt"
@@ -118,11 +118,22 @@ def test_halves_split_by_user_and_never_mix_a_users_arms(tmp_path):
     tested = halves(shelf.slates, SALT)
     assert (tested.groupby("user_id")["arm"].nunique() == 1).all()
     for arm, rows in tested.groupby("arm"):
-        assert {arm_of(user, EXPERIMENT, SALT) for user in rows["user_id"]} == {arm}
+        assert {arm_of(user, experiment("trust", 0), SALT) for user in rows["user_id"]} == {arm}
         all_of_arm = shelf.slates[shelf.slates["arm"] == arm]
         mine = all_of_arm["user_id"].isin(rows["user_id"].unique())
         assert len(rows) == mine.sum(), "every slate of theirs in that twin counts"
     assert len(tested) < len(shelf.slates) * 0.7
+
+
+def test_every_world_is_split_anew(tmp_path):
+    plan = replace(ONE, families=("trust", "cascade"), seeds=(0, 1))
+    by_hand(tmp_path, plan, WORTH, CLICKS)
+    tested = halves(read_shelf(tmp_path, plan).slates, SALT)
+    fulls = [
+        frozenset(rows.loc[rows["arm"] == "full", "user_id"])
+        for _, rows in tested.groupby(["family", "seed"])
+    ]
+    assert len(set(fulls)) == 4
 
 
 def test_halves_scatter_around_what_twins_know(tmp_path):
@@ -153,7 +164,7 @@ def test_a_test_that_may_be_endless_gives_no_number(tmp_path):
     for arm in plan.arms:
         slates = pd.DataFrame({"user_id": users, "clicks": 1, "utility": 1.0})
         if arm == "popular":
-            mine = [user for user in users if arm_of(user, EXPERIMENT, SALT) == arm]
+            mine = [user for user in users if arm_of(user, experiment("trust", 0), SALT) == arm]
             slates["clicks"] = (slates["user_id"] == mine[0]).astype(int)
         write_day(tmp_path, ("trust", 0, arm), 0, slates)
     told = summary(tmp_path, plan)["trust"]
