@@ -15,7 +15,10 @@ def real_clock() -> datetime:
 
 
 class SimulatedClock:
-    """Time that starts where it is told, runs at real speed, and can be moved on but never back.
+    """Time that starts where it is told and can be moved on but never back.
+
+    In between it runs at real speed, so that a page that somebody looks at is alive; or it stands
+    still, so that what is answered and logged does not depend on how fast the machine was.
 
     Interview: Why is the clock an argument and not `datetime.now()`?
         Because every window, age and label depends on it, and a test or a simulation has to
@@ -25,13 +28,14 @@ class SimulatedClock:
         Shown by: tests/infra/test_clock.py::test_simulated_time_moves_on_and_never_back
     """
 
-    def __init__(self, start: datetime) -> None:
+    def __init__(self, start: datetime, *, runs: bool = True) -> None:
         self._lock = threading.Lock()
+        self._runs = runs
         self._base = start.astimezone(UTC)
         self._since = time.monotonic()
 
     def __call__(self) -> datetime:
-        """Start, plus what passed since it was last set."""
+        """Where it was last set, plus what passed since then if it runs."""
         with self._lock:
             return self._now()
 
@@ -42,4 +46,5 @@ class SimulatedClock:
                 self._base, self._since = moment.astimezone(UTC), time.monotonic()
 
     def _now(self) -> datetime:
-        return self._base + timedelta(seconds=time.monotonic() - self._since)
+        passed_s = time.monotonic() - self._since if self._runs else 0.0
+        return self._base + timedelta(seconds=passed_s)

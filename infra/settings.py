@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     clock_start: datetime | None = None
     """Where a simulated clock starts (UTC)."""
 
+    clock_runs: bool = True
+    """A simulated clock runs on between two callers; False = it stands until it is moved."""
+
     deadline_ms: int = Field(default=100, ge=1, le=1000)
     """Time a recommendation may take when the caller names none."""
 

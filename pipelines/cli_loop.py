@@ -11,6 +11,13 @@ from pipelines.steps import console
 from pipelines.world.config import DEFAULT_FAMILY, FAMILIES
 
 
+class Over(StrEnum):
+    """How visitors reach an arm."""
+
+    process = "process"
+    http = "http"
+
+
 class Retraining(StrEnum):
     """When an arm learns from its own log."""
 
@@ -26,8 +33,9 @@ EXAMPLES = (
 
 
 def register(app: typer.Typer) -> None:
-    """Add `loop` to the command line."""
+    """Add `loop` and `aa` to the command line."""
     app.command(epilog=EXAMPLES)(loop)
+    app.command(epilog="Example: [bold]shortlist aa --runs 40[/]")(aa)
 
 
 def loop(
@@ -46,6 +54,9 @@ def loop(
     scale: Annotated[str, typer.Option(help="tiny, small or full.")] = "small",
     preset: Annotated[str, typer.Option(help="A named world; docs/world.md lists them.")] = "base",
     jobs: Annotated[int, typer.Option(min=1, help="Worlds at a time, one core each.")] = 2,
+    over: Annotated[
+        Over, typer.Option(help="http = the real API, a slate at a time; needs --arms full.")
+    ] = Over.process,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the days that are committed.")
     ] = False,
@@ -72,6 +83,7 @@ def loop(
         seeds=tuple(parse_seeds(seeds)),
         scale=scale,
         preset=preset,
+        over=over.value,
     )
     settings, workspace = _workspace("world")
     with report(workspace.reports, "loop", list(plan.seeds)) as metrics:
@@ -79,3 +91,23 @@ def loop(
         metrics.update(summarise(read_shelf(folder, plan), plan, settings.experiment_salt))
     tell(metrics)
     console.print(f"page: {write_page(workspace.reports)}\nbooks: {folder}", soft_wrap=True)
+
+
+def aa(
+    runs: Annotated[
+        int, typer.Option(min=1, help="Experiments of something against itself.")
+    ] = 200,
+    scale: Annotated[str, typer.Option(help="tiny, small or full.")] = "tiny",
+    jobs: Annotated[int, typer.Option(min=1, help="Worlds at a time, one core each.")] = 2,
+) -> None:
+    """A/A through the whole stack: how many 95 % intervals miss zero, where both arms are the same."""
+    from pipelines.cli import _show, _workspace
+    from pipelines.loop.aa import measure, verdict
+
+    settings, workspace = _workspace("world")
+    with report(workspace.reports, "aa", list(range(runs))) as metrics:
+        found = verdict(measure(settings.home, runs, scale, jobs))
+        metrics.update(found)
+    _show(found)
+    if not found["ok"]:
+        raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 publish_bundle    the evaluated weights over the newest data -> bundles/versions/<id>/
 publish_popular   what needs no training, for a shop that has no model yet
+refresh_bundle    the champion's weights over today's data: every night, trained or not
 promote           the gate, then the pointer
 rollback          the pointer back
 
@@ -11,6 +12,7 @@ python -m pipelines.promote --dataset world [--bundle ID] [--force] [--rollback]
 import argparse
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,7 +27,7 @@ from infra.clients import open_feast
 from infra.settings import Settings
 from infra.workspace import Workspace
 from models import bundle as bundles
-from models.bundle import load, of_parts, version_path
+from models.bundle import Bundle, load, of_parts, version_path
 from models.manifest import is_trained, read_manifest
 from models.metrics import bootstrap
 from models.split import time_split
@@ -34,11 +36,13 @@ from pipelines.evaluate import CHAMPION
 from pipelines.past import Past, read_past
 from pipelines.ranker_rows import TICK
 from pipelines.reference import reference_rows
-from pipelines.retrieval import read
+from pipelines.retrieval import Retrieval, read
 from pipelines.train_retrieval import FOR_BUNDLE
 
 SEED = 0
 """Of the gate's resampling and of the reference's sample: the same bundle, the same verdict."""
+
+Daily = Callable[[Sequence[str]], np.ndarray]
 
 NOT_YET = "not trained yet"
 """Why a popular bundle lacks what it lacks; the API says so with every list."""
@@ -115,6 +119,63 @@ def publish_popular(workspace: Workspace) -> str:
     parts = past.parts(moment, np.tile(defaults, (len(past.ids(moment)), 1)), retrieval=None)
     absent = dict.fromkeys(("two_tower", "covisitation", "ranker"), NOT_YET)
     return _publish(workspace, replace(parts, covisitation=None, absent=absent))
+
+
+def refresh_bundle(workspace: Workspace, now: datetime, daily: Daily | None = None) -> str:
+    """Publish the champion's weights over what the lake knows now; nobody points to it yet.
+
+    Args:
+        workspace: with a promoted bundle.
+        now: as of when.
+        daily: item ids -> (N, Fi) item features at `now`; None = from the feature store.
+
+    Returns:
+        The bundle's id. Its reference for drift is the champion's: a shift since the training must
+        not be forgotten every night.
+
+    Raises:
+        ContractError: no bundle is promoted, or no item features are known at `now`.
+
+    Interview: Nothing drifted, so you did not retrain. What is stale all the same?
+        All that is data and not weights: new items, prices, counts, neighbours, the popular list.
+        So every night the same weights are published over today's tables. It needs no gate, for
+        there is nothing new to judge, and it is what keeps a model good between two trainings.
+        Trade-off: vectors are weights too, so an item that is newer than the training is found by
+        its features and by popularity only, until the next training.
+        Shown by: tests/pipelines/test_promote.py::test_the_same_weights_over_todays_data
+    """
+    champion_id = bundles.current(workspace.bundles)
+    if champion_id is None:
+        raise ContractError(f"data set '{workspace.name}' has no bundle that could be refreshed")
+    champion, past = load(version_path(workspace.bundles, champion_id)), read_past(workspace)
+    if daily is None:
+        store = open_feast(workspace)
+        found = _daily(past, store, now)
+    else:
+        found = daily(past.ids(now))
+    fresh = past.parts(now, found, _weights(champion))
+    reference = version_path(workspace.bundles, champion_id) / "reference.parquet"
+    return _publish(
+        workspace,
+        replace(
+            fresh,
+            vocabulary=champion.catalogue.vocabulary,
+            covisitation=None if champion.covisitation is None else fresh.covisitation,
+            ranker=champion.ranker,
+            trained_until=champion.manifest["trained_until"],
+            absent=champion.absent,
+            metrics=champion.manifest["metrics"],
+            reference=pd.read_parquet(reference) if reference.exists() else None,
+        ),
+    )
+
+
+def _weights(champion: Bundle) -> Retrieval | None:
+    """The towers of a bundle, as they were trained."""
+    if champion.tower is None or champion.item_vectors is None:
+        return None
+    ids, until = champion.catalogue.item_ids, champion.manifest["trained_until"]
+    return Retrieval(ids, champion.item_vectors, champion.tower, until)
 
 
 def _publish(workspace: Workspace, parts: Parts) -> str:

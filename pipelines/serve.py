@@ -19,7 +19,9 @@ from pipelines.days import serve_from, split_of
 from pipelines.doctor import port_is_free
 from pipelines.steps import console
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
+"""Seconds of imports, which a busy machine stretches; a process that ends is noticed at once."""
+
 STOP_SECONDS = 10.0
 
 
@@ -36,7 +38,8 @@ def local_stack(
     """Both processes up and the API ready; yields its address, and stops both at the end.
 
     Args:
-        clock: data = the served clock starts where the data ends; real = this machine's time.
+        clock: data = the served clock starts where the data ends; real = this machine's time;
+            simulated = as the settings say.
         experiment: name of an A/B test of the full line against popularity.
         core: the only one that the API may use; None = all.
         worker: whether the stream worker runs beside the API.
@@ -51,11 +54,9 @@ def local_stack(
             f"shortlist run --dataset {workspace.name}"
         )
     check_port(settings)
-    environment = {
+    environment = settings.environment() | {
         "SHORTLIST_HOME": str(workspace.home),
         "SHORTLIST_DATASET": workspace.name,
-        "SHORTLIST_HOST": settings.host,
-        "SHORTLIST_PORT": str(settings.port),
         "OMP_NUM_THREADS": "1",  # one request, one thread: two cores serve two requests
     }
     if clock == "data":

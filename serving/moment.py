@@ -26,7 +26,8 @@ def clock_of(settings: Settings) -> Clock:
             "such as 2026-03-01T00:00:00Z, from which the simulated clock runs"
         )
     start = settings.clock_start
-    return SimulatedClock(start if start.tzinfo else start.replace(tzinfo=UTC))
+    start = start if start.tzinfo else start.replace(tzinfo=UTC)
+    return SimulatedClock(start, runs=settings.clock_runs)
 
 
 def moment(clock: Clock, said: str | None) -> datetime:

@@ -9,6 +9,9 @@ Read:
     arms      popular, full, oracle
     pending   what users did and nobody has heard of yet
     day       one day of one arm
+    wire      the same day over HTTP
+    api       the running API and what is said to it
+    arrived   whether log, worker and online store have come so far
     morning   what the platform learned in the night
     book      what is written down, and when a day is done
     twin      one arm's life

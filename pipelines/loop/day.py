@@ -36,7 +36,13 @@ class Day:
 
 
 def live_through(
-    truth: Truth, state: State, pending: Pending, arm: Arm, name: str, start_us: int
+    truth: Truth,
+    state: State,
+    pending: Pending,
+    arm: Arm,
+    name: str,
+    start_us: int,
+    stream: int = 0,
 ) -> Day:
     """Let the 24 hours from `start_us` happen; `state` and `pending` are changed in place.
 
@@ -50,9 +56,10 @@ def live_through(
         arm: its policy of this day.
         name: of the arm, part of the requests' ids.
         start_us: µs since 1970.
+        stream: another number gives another day of the same world.
     """
     begin_day(truth, state, start_us // DAY_US)
-    visits = plan_day(truth, state, start_us)
+    visits = plan_day(truth, state, start_us, stream=stream)
     ids = np.array(request_ids(visits, name), object)
     heard: list[Event] = []
 

@@ -6,13 +6,17 @@ popular   counts again what was wanted
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.batch import rows_duckdb
+from features.definitions import of_view
 from features.errors import NotReady
 from features.streaming import State
 from infra.clients import open_feast
@@ -28,15 +32,18 @@ from pipelines.days import feature_days, known_day, split_of
 from pipelines.ingest import ingest
 from pipelines.lake import read_info
 from pipelines.loaders.tables import Tables
-from pipelines.loop.shop import BatchRows, Shop
+from pipelines.loop.shop import BatchRows, Shop, newest
 from pipelines.materialize import apply_views
-from pipelines.promote import publish_popular
+from pipelines.promote import Daily, publish_popular, refresh_bundle
 from pipelines.run import judge, train
 from pipelines.steps import Steps
 from pipelines.stream_history import STATES
 from pipelines.world.generate import INFO, World
 
 Retrain = Literal["daily", "never", "policy"]
+
+Views = Mapping[str, pa.Table]
+"""Batch view -> rows with the schema of features/batch.py."""
 
 ENGINE = "duckdb"
 """Equal to Spark's rows by test, and quicker where a day has thousands of events."""
@@ -47,17 +54,18 @@ def take_in(workspace: Workspace, world: World, events: pd.DataFrame, now: datet
     ingest(workspace, Tables(events, world.items(now), world.users(now), INFO), now=now)
 
 
+def batch_rows(workspace: Workspace, now: datetime) -> Views:
+    """The newest batch rows that are known by now; the same SQL as in every night of the platform."""
+    positive_types = read_info(workspace.lake).positive_types
+    with open_duckdb() as connection:
+        return rows_duckdb(connection, workspace.lake, [known_day(now)], positive_types)
+
+
 def renew(
-    workspace: Workspace,
-    arm: str,
-    retrain: Retrain,
-    since: datetime,
-    now: datetime,
-    served: Records,
-    scale: str,
-    seed: int,
+    workspace: Workspace, arm: str, retrain: Retrain, since: datetime, now: datetime,
+    views: Views, served: Records, scale: str, seed: int,
 ) -> dict[str, Any]:
-    """Let the arm learn from its own log, where the policy says so.
+    """Let the arm take in what it can of its own log; its pointer moves.
 
     Args:
         workspace: of the arm; its lake holds everything up to `now`.
@@ -65,6 +73,7 @@ def renew(
         retrain: daily, never, or policy = when the drift report of yesterday says so.
         since: when yesterday began.
         now: when the day begins.
+        views: from `batch_rows`.
         served: yesterday's slates with the features that were read.
         scale: of epochs and queries.
         seed: of the training.
@@ -72,28 +81,27 @@ def renew(
     Returns:
         because, retrained, promoted, verdict, bundle (what answers today).
     """  # fmt: skip
-    because, wanted = _decision(workspace, arm, retrain, since, now, served)
-    told: dict[str, Any] = {"because": because, "retrained": wanted, "promoted": False}
-    verdict = "nothing new"
-    if wanted and arm == "popular":
+    if arm == "popular":
         point_to(workspace.bundles, publish_popular(workspace))
-        told["promoted"], verdict = True, "what was wanted, counted anew"
-    elif wanted:
+        told = {"because": "every night", "retrained": False, "promoted": True}
+        return {**told, "verdict": "counted anew", "bundle": current(workspace.bundles)}
+    because, wanted = _decision(workspace, retrain, since, now, served)
+    told = {"because": because, "retrained": wanted, "promoted": False}
+    verdict = "the same weights over today's data"
+    if wanted:
         judged = _challenge(workspace, now, because, scale, seed)
         told["promoted"], verdict = judged["promoted"], judged["verdict"]
+    if not told["promoted"]:
+        point_to(workspace.bundles, refresh_bundle(workspace, now, _items(views, now)))
     return {**told, "verdict": verdict, "bundle": current(workspace.bundles)}
 
 
-def opened(workspace: Workspace, states: dict[str, State], now: datetime) -> Shop:
+def opened(workspace: Workspace, views: Views, states: dict[str, State], now: datetime) -> Shop:
     """The shop of the day: the bundle that the pointer names, and the batch rows known by now."""
     bundle_id = current(workspace.bundles)
     assert bundle_id is not None, f"{workspace.bundles} has no bundle; the loop begins with one"
-    with open_duckdb() as connection:
-        positive_types = read_info(workspace.lake).positive_types
-        views = rows_duckdb(connection, workspace.lake, [known_day(now)], positive_types)
-    return Shop(
-        load(version_path(workspace.bundles, bundle_id)), BatchRows.known(views, now), states
-    )
+    bundle = load(version_path(workspace.bundles, bundle_id))
+    return Shop(bundle, BatchRows.known(views, now), states)
 
 
 def first_states(workspace: Workspace) -> dict[str, State]:
@@ -108,13 +116,26 @@ def moved(workspace: Workspace) -> None:
     apply_views(open_feast(workspace), workspace.offline)
 
 
+def _items(views: Views, now: datetime) -> Daily:
+    """Item features from this night's rows, as the feature store would join them."""
+    rows = newest(views, "item_daily", now)
+    columns = of_view("item_daily")
+
+    def daily(item_ids: Sequence[str]) -> np.ndarray:
+        none: dict[str, float] = {}
+        known = [rows.get((item_id,), (now, none))[1] for item_id in item_ids]
+        values = [[row.get(f.name, f.default) for f in columns] for row in known]
+        return np.array(values, dtype=np.float64).reshape(len(item_ids), len(columns))
+
+    return daily
+
+
 def _decision(
-    workspace: Workspace, arm: str, retrain: Retrain, since: datetime, now: datetime,
-    served: Records,
-) -> tuple[str, bool]:  # fmt: skip
+    workspace: Workspace, retrain: Retrain, since: datetime, now: datetime, served: Records
+) -> tuple[str, bool]:
     if retrain == "never":
         return "never, as asked", False
-    if retrain == "daily" or arm == "popular":
+    if retrain == "daily":
         return "every day", True
     try:
         checked = check_drift(workspace, _Served(served), since, now)

@@ -29,7 +29,8 @@ LIMITS = (
     (
         "Twins exist only here.",
         "True lift compares the same people under both policies. A shop has each visitor once, and "
-        "gets the column of the A/B test: one number, one interval.",
+        "gets the column of the A/B test: one number, one interval. From the second day on even the "
+        "twins’ crowds differ a little, because who is satisfied comes back sooner.",
     ),
     (
         "The world is simulated.",
@@ -46,7 +47,8 @@ LIMITS = (
     (
         "The A/B test is kinder than a real one.",
         "Each twin trains on all its users, while in a real test both arms learn from what both "
-        "halves did. Here neither arm disturbs the other’s data.",
+        "halves did. Here neither arm disturbs the other’s data, and the full line learns from "
+        "nothing but what it chose to show.",
     ),
     (
         "Bands are of worlds, lifts are of pairs.",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from features.errors import ContractError
 from pipelines.loop.morning import Retrain
-from pipelines.loop.twin import ARMS, Twin
+from pipelines.loop.twin import ARMS, Over, Twin
+from pipelines.loop.wire import check_arm
 from pipelines.world.config import FAMILIES, configure
 
 
@@ -22,6 +23,8 @@ class Plan:
     seeds: tuple[int, ...]
     scale: str
     preset: str = "base"
+    over: Over = "process"
+    """http = the real API and stream worker, slate by slate; for the arm full."""
 
     def __post_init__(self) -> None:
         """Raises ContractError: something that no loop has."""
@@ -33,6 +36,9 @@ class Plan:
                 raise ContractError(
                     f"{what} {', '.join(names) or '–'}: name at least one, each once"
                 )
+        if self.over == "http":
+            for arm in self.arms:
+                check_arm(arm)
         horizon = configure(self.scale, preset=self.preset).horizon_days
         if not 1 <= self.days <= horizon:
             raise ContractError(f"days is {self.days}; allowed: 1 … {horizon}, the world's horizon")
@@ -42,7 +48,8 @@ class Plan:
     @property
     def key(self) -> str:
         """Of everything that a day depends on; not of how many days, arms or seeds there are."""
-        made_of = {name: asdict(self)[name] for name in ("retrain", "scale", "preset")}
+        names = ("retrain", "scale", "preset", *(("over",) if self.over == "http" else ()))
+        made_of = {name: asdict(self)[name] for name in names}
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -53,4 +60,5 @@ class Plan:
 
 def twins_of(folder: Path, plan: Plan, family: str, seed: int) -> list[Twin]:
     """The arms of one world."""
-    return [Twin(folder / f"{family}-{seed}" / arm, arm, plan.retrain) for arm in plan.arms]
+    home = folder / f"{family}-{seed}"
+    return [Twin(home / arm, arm, plan.retrain, plan.over) for arm in plan.arms]

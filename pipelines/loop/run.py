@@ -9,38 +9,22 @@ The key is the hash of what makes the days: a run with another configuration has
 
 import json
 import shutil
-import sys
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
-from features.errors import RecommenderError
-from infra.local.process import child
 from infra.workspace import Workspace
 from pipelines.lock import only_one
 from pipelines.loop.plan import Plan, twins_of
+from pipelines.loop.processes import Work, side_by_side
 from pipelines.steps import console
-
-POLL_S = 0.5
-ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-TAIL = 15
-"""Lines of a failed world's log that are shown."""
+from pipelines.world.config import SCALES
 
 FIRST_GUESS_S = {"tiny": (16.0, 0.8), "small": (75.0, 6.0), "full": (1500.0, 120.0)}
 """Seconds until a world has its first bundle, and per day and arm, as measured on two cores with
 nothing else to do; used only until this home holds days of its own."""
+
+STACK_S, SLATE_OVER_HTTP_S = 10.0, 0.05
+"""The same over HTTP: the night's job and the start of API and worker, and each slate."""
 
 
 def folder_of(home: Path, plan: Plan) -> Path:
@@ -75,7 +59,8 @@ def run(plan: Plan, home: Path, *, resume: bool, jobs: int) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         console.print(f"[bold]▸ loop[/] {forecast(plan, folder, jobs)}", soft_wrap=True)
-        _all(plan, folder, jobs)
+        total = len(plan.worlds) * len(plan.arms) * plan.days
+        side_by_side(_works(plan, folder), jobs, "days", total, lambda: _committed(plan, folder))
     return folder
 
 
@@ -85,6 +70,8 @@ def forecast(plan: Plan, folder: Path, jobs: int) -> str:
     done = sum(min(twin.book.done(), plan.days) for twin in twins)
     seeds = [f for f, s in plan.worlds if not (folder / f"{f}-{s}" / "world" / "made").exists()]
     first_s, day_s = FIRST_GUESS_S[plan.scale]
+    if plan.over == "http":
+        day_s = STACK_S + SLATE_OVER_HTTP_S * SCALES[plan.scale]["slates_a_day"]
     known = [twin.book.told(n)["seconds"] for twin in twins for n in range(twin.book.done())]
     day_s = sum(known) / len(known) if known else day_s
     left = len(twins) * plan.days - done
@@ -96,65 +83,19 @@ def forecast(plan: Plan, folder: Path, jobs: int) -> str:
     )
 
 
-def _all(plan: Plan, folder: Path, jobs: int) -> None:
-    """Each world in a process; the bar counts commits on the disk."""
-    stop = threading.Event()
-    with _bar() as bar, ThreadPoolExecutor(jobs) as pool:
-        shown = bar.add_task("days", total=len(plan.worlds) * len(plan.arms) * plan.days)
-
-        def count() -> None:
-            bar.update(shown, completed=_committed(plan, folder))
-
-        running = [pool.submit(_one_world, plan, folder, *world, stop) for world in plan.worlds]
-        counting = _repeat(count, stop)
-        try:
-            for world in as_completed(running):
-                world.result()
-        except BaseException:
-            for world in running:
-                world.cancel()
-            raise
-        finally:
-            stop.set()
-            counting.join()
-            count()
-
-
-def _one_world(plan: Plan, folder: Path, family: str, seed: int, stop: threading.Event) -> None:
-    """A process with one thread of arithmetic: as many worlds as cores, and the same sums everywhere."""
-    log = folder / f"{family}-{seed}" / "run.log"
-    told = json.dumps(asdict(plan) | {"families": [family], "seeds": [seed]})
-    command = [sys.executable, "-m", "pipelines.loop.one_world", str(folder), told]
-    with child(command, log, dict.fromkeys(ONE_THREAD, "1")) as process:
-        while process.poll() is None and not stop.wait(POLL_S):
-            pass
-        if process.poll() is None:
-            return  # another world failed, or we are told to stop
-    if process.returncode:
-        lines = log.read_text(errors="replace").splitlines()[-TAIL:]
-        raise RecommenderError(
-            f"world {family}, seed {seed} failed; the end of {log}:\n" + "\n".join(lines)
-        )
+def _works(plan: Plan, folder: Path) -> list[Work]:
+    """One per world."""
+    works = []
+    for family, seed in plan.worlds:
+        told = json.dumps(asdict(plan) | {"families": [family], "seeds": [seed]})
+        log = folder / f"{family}-{seed}" / "run.log"
+        arguments = (str(folder), told)
+        name = f"world {family}, seed {seed}"
+        works.append(Work(name, "pipelines.loop.one_world", arguments, log))
+    return works
 
 
 def _committed(plan: Plan, folder: Path) -> int:
+    """Days of all twins that are done."""
     twins = [twin for world in plan.worlds for twin in twins_of(folder, plan, *world)]
     return sum(min(twin.book.done(), plan.days) for twin in twins)
-
-
-def _repeat(count: Callable[[], None], stop: threading.Event) -> threading.Thread:
-    """Call `count` now and then until `stop`."""
-
-    def work() -> None:
-        while not stop.wait(POLL_S):
-            count()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread
-
-
-def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    return Progress(*columns, *times, console=console, transient=True)

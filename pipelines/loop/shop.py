@@ -38,9 +38,9 @@ class BatchRows:
     def known(cls, views: Mapping[str, pa.Table], moment: datetime) -> "BatchRows":
         """Of tables with the schema of features/batch.py, what a materialize at `moment` writes."""
         categories: dict[str, dict[str, BatchRow]] = {}
-        for (user_id, category), row in _newest(views, "user_category_daily", moment).items():
+        for (user_id, category), row in newest(views, "user_category_daily", moment).items():
             categories.setdefault(user_id, {})[category] = row
-        users = {key[0]: row for key, row in _newest(views, "user_daily", moment).items()}
+        users = {key[0]: row for key, row in newest(views, "user_daily", moment).items()}
         return cls(users, categories)
 
 
@@ -100,18 +100,18 @@ def request_id(luck: int, arm: str) -> str:
     return hashlib.blake2b(f"{luck}:{arm}".encode(), digest_size=16).hexdigest()
 
 
-def _newest(
+def newest(
     views: Mapping[str, pa.Table], view: str, moment: datetime
 ) -> dict[tuple[str, ...], BatchRow]:
     """By entity; rows of this view's TTL that are known at `moment`."""
     ttl, entity = VIEWS[view].ttl, VIEWS[view].entity
     assert ttl is not None, f"{view} is a batch view and needs a TTL"
     names = [feature.name for feature in of_view(view)]
-    newest: dict[tuple[str, ...], BatchRow] = {}
+    found: dict[tuple[str, ...], BatchRow] = {}
     for row in views[view].select([*entity, AS_OF, *names]).to_pylist():
         key, as_of = tuple(row[name] for name in entity), row[AS_OF]
         if not moment - ttl <= as_of <= moment - BATCH_LAG:
             continue
-        if key not in newest or newest[key][0] < as_of:
-            newest[key] = (as_of, {name: row[name] for name in names})
-    return newest
+        if key not in found or found[key][0] < as_of:
+            found[key] = (as_of, {name: row[name] for name in names})
+    return found

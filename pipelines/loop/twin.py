@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -17,9 +17,10 @@ from models.versions import current, point_to
 from pipelines.loop import morning
 from pipelines.loop.arms import Arm, ByShop, Oracle
 from pipelines.loop.book import Book, measured
-from pipelines.loop.day import live_through
+from pipelines.loop.day import Day, live_through
 from pipelines.loop.morning import Retrain
 from pipelines.loop.pending import Pending
+from pipelines.loop.wire import live_over_http
 from pipelines.world import truth as store
 from pipelines.world.generate import World, open_world
 from pipelines.world.population import to_us
@@ -27,6 +28,8 @@ from pipelines.world.truth import State
 
 ARMS = ("popular", "full", "oracle")
 """What everybody is shown, the trained line, and what only the truth could choose."""
+
+Over = Literal["process", "http"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Twin:
     home: Path
     name: str
     retrain: Retrain
+    over: Over = "process"
 
     @property
     def workspace(self) -> Workspace:
@@ -90,8 +94,7 @@ def _one_day(twin: Twin, world: World, number: int) -> None:
     state, pending, streams = _yesterday(twin, number)
     told = _night(twin, world, number, now)
     twin.book.begin(number, told)
-    arm = _arm(twin, world, state, streams, now)
-    day = live_through(world.truth, state, pending, arm, twin.name, to_us(now))
+    day = _lived(twin, world, state, pending, streams, now)
     who = {"family": world.truth.config.family, "seed": world.truth.seed, "arm": twin.name}
     what = {
         **who, "day": number, "date": now.date().isoformat(),
@@ -129,6 +132,16 @@ def _night(twin: Twin, world: World, number: int, now: datetime) -> dict[str, An
         workspace, twin.name, twin.retrain, now - timedelta(days=1), now,
         twin.book.served(number - 1), world.truth.scale, world.truth.seed,
     )  # fmt: skip
+
+
+def _lived(
+    twin: Twin, world: World, state: State, pending: Pending, streams: dict[str, StreamState],
+    now: datetime,
+) -> Day:  # fmt: skip
+    if twin.over == "http":  # the stream worker remembers for itself
+        return live_over_http(world.truth, state, pending, twin.workspace, now, twin.name)
+    arm = _arm(twin, world, state, streams, now)
+    return live_through(world.truth, state, pending, arm, twin.name, to_us(now))
 
 
 def _arm(

@@ -129,7 +129,7 @@ class Later:
         self._heap: list[tuple[int, str, dict[str, Any]]] = []
         if len(pending):
             for event in pending.to_dict("records"):
-                self.put(_posted(event), int(event["seen_at"].value // 1000))
+                self.put(posted(event), int(event["seen_at"].value // 1000))
 
     def put(self, event: dict[str, Any], seen_us: int) -> None:
         """Keep an event until `seen_us`."""
@@ -315,9 +315,9 @@ class Crowd:
             # Neighbours may have moved the clock on: what follows the list is stamped after it.
             event["event_at"] = now + (self._clock.pace if is_soon else 1.0) * happens
             if is_soon:
-                sent[event["event_id"]] = _posted(event)
+                sent[event["event_id"]] = posted(event)
             else:
-                self._later.put(_posted(event), to_us(now + arrives))
+                self._later.put(posted(event), to_us(now + arrives))
         if sent:
             self._post(client, "/v1/events", {"events": list(sent.values())}, visit.at_us)
 
@@ -339,7 +339,7 @@ class Crowd:
         return content
 
 
-def _posted(event: Mapping[Any, Any]) -> dict[str, Any]:
+def posted(event: Mapping[Any, Any]) -> dict[str, Any]:
     """A row of the event table as the API takes it."""
     value, context = event["value"], event["context"]
     return {

@@ -58,6 +58,27 @@ def play_day(
         then(here, item_ix, reactions[-1])
         shown.append(here)
         slates.append(item_ix)
+    return gathered(truth, state, visits, shown, slates, reactions)
+
+
+def gathered(
+    truth: Truth,
+    state: State,
+    visits: Visits,
+    shown: list[np.ndarray],
+    slates: list[np.ndarray],
+    reactions: list[Reaction],
+) -> Played:
+    """Parts of a day as one, in order of time.
+
+    Args:
+        truth: the world.
+        state: for its shapes, where nobody came.
+        visits: all that were planned.
+        shown: per part, the rows of `visits` whose slates were shown.
+        slates: per part, (W, K) items.
+        reactions: per part.
+    """
     rows = np.concatenate(shown) if shown else np.empty(0, np.int64)
     order = np.argsort(rows, kind="stable")
     item_ix = np.concatenate(slates)[order] if slates else np.empty((0, 1), np.int64)

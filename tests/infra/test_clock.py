@@ -20,6 +20,15 @@ def test_simulated_time_runs_by_itself():
     assert START <= first <= clock() < START + SLACK
 
 
+def test_a_simulated_clock_can_stand_until_it_is_moved():
+    clock = SimulatedClock(START, runs=False)
+    assert clock() == clock() == START
+    clock.advance_to(START + timedelta(microseconds=1))
+    assert clock() == START + timedelta(microseconds=1)
+    clock.advance_to(START)
+    assert clock() == START + timedelta(microseconds=1)
+
+
 def test_simulated_time_is_utc_whatever_zone_it_is_told_in():
     clock = SimulatedClock(START.astimezone(timezone(timedelta(hours=9))))
     assert clock().tzinfo is UTC

@@ -48,6 +48,12 @@ def test_a_simulated_clock_needs_a_start():
         clock_of(Settings(clock="simulated"))
 
 
+def test_a_clock_that_stands_is_where_the_last_caller_said():
+    clock = clock_of(Settings(clock="simulated", clock_start=START, clock_runs=False))
+    assert moment(clock, None) == START
+    assert moment(clock, "2026-03-02T08:00:00.001Z") == datetime(2026, 3, 2, 8, 0, 0, 1000, UTC)
+
+
 def test_a_start_without_a_zone_is_utc():
     clock = clock_of(Settings(clock="simulated", clock_start=datetime(2026, 3, 1, 9)))
     assert clock() - START.replace(hour=9) < timedelta(seconds=5)

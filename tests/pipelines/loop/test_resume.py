@@ -18,7 +18,20 @@ from features.errors import ContractError
 from pipelines.loop.plan import Plan, twins_of
 from pipelines.loop.run import folder_of
 
-COMMAND = "loop --scale tiny --days 2 --arms popular,full --retrain daily --resume --jobs 1".split()
+COMMAND = [
+    "loop",
+    "--scale",
+    "tiny",
+    "--days",
+    "2",
+    "--arms",
+    "popular,full",
+    "--retrain",
+    "daily",
+    "--resume",
+    "--jobs",
+    "1",
+]
 
 
 @pytest.fixture(scope="module")
