@@ -230,11 +230,11 @@ def _mornings(mornings: Sequence[Metrics]) -> str:
             str(morning["seed"]),
             _outcome(morning),
             str(morning["because"]),
-            str(morning["verdict"]) if morning["retrained"] else "",
+            str(morning["verdict"]),
         )
         for morning in mornings
     ]
-    head = ("before", "seed", "model", "because", "verdict of the gate")
+    head = ("before", "seed", "model", "because", "verdict")
     return (
         f"<details><summary>{escape(nights(mornings))}</summary>"
         f"{table(head, rows, 'nights', numbers=False)}</details>"
