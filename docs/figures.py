@@ -180,6 +180,37 @@ def world_costs(report: dict[str, Any]) -> str:
     return "\n".join([said, "", _made(report)])
 
 
+def loop_table(report: dict[str, Any]) -> str:
+    """What the twins say, what an A/B test would have said, and how much an oracle would earn."""
+    metrics = report["metrics"]
+    rows = [
+        "| world | true lift over popularity | an A/B test would have said | of what an oracle earns |",
+        "|---|---|---|---|",
+    ]
+    for family in metrics["families"]:
+        told = metrics[family]
+        cells = [_over_seeds(told[name], sign) for name, sign in LOOP_COLUMNS]
+        rows.append(f"| {family} | {' | '.join(cells)} |")
+    asked = (
+        f"{metrics['days']} days, scale {metrics['scale']}, retraining by "
+        f"{metrics['retrain']}, {len(report['seeds'])} seeds, 95 % over seeds"
+    )
+    return "\n".join([*rows, "", _made(report, asked)])
+
+
+LOOP_COLUMNS = (("lift_true", "+"), ("lift_observed", "+"), ("share_of_oracle", ""))
+
+
+def aa_sentence(report: dict[str, Any]) -> str:
+    """How many intervals missed, and how many may."""
+    metrics = report["metrics"]
+    said = (
+        f"**{metrics['missed']} of {metrics['runs']} A/A intervals miss zero** ({metrics['share']:.1%}; "
+        f"a promise of 95 % allows {metrics['bound_low']:.1%} … {metrics['bound_high']:.1%})."
+    )
+    return "\n".join([said, "", _made(report)])
+
+
 FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     # name -> (report it is made from, how)
     "demo-models": ("demo", models_table),
@@ -191,6 +222,8 @@ FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "completejourney-paired": ("run-completejourney", paired_table),
     "load": ("load", load_table),
     "compose-chaos": ("compose-chaos", chaos_table),
+    "loop": ("loop", loop_table),
+    "aa": ("aa", aa_sentence),
     "world-facts": ("world", world_facts),
     "world-switches": ("world", world_switches),
     "world-examination": ("world", world_examination),
@@ -242,6 +275,16 @@ def take_screenshot(settings: Settings, workspace: Workspace, path: Path) -> Non
 
 def _mean(value: Any) -> float:
     return float(value["mean"] if isinstance(value, dict) else value)
+
+
+def _over_seeds(value: dict[str, Any] | None, sign: str) -> str:
+    """Mean and interval of shares; one seed has none, and a missing arm no number at all."""
+    if value is None:
+        return "–"
+    mean = f"{value['mean']:{sign}.0%}"
+    if value["low"] is None:
+        return mean
+    return f"{mean} ({value['low']:{sign}.0%} … {value['high']:{sign}.0%})"
 
 
 def _ms(value: float | None) -> str:
