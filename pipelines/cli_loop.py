@@ -67,8 +67,12 @@ def loop(
     features and models of its own. Writes var/reports/loop.json and var/reports/loop/index.html.
     """
     from pipelines.cli import _workspace
+    from pipelines.loop.page import write_page
     from pipelines.loop.plan import Plan
     from pipelines.loop.run import run
+    from pipelines.loop.shelf import read_shelf
+    from pipelines.loop.summary import summarise
+    from pipelines.loop.tell import tell
 
     chosen = FAMILIES if families == "all" else tuple(families.split(","))
     plan = Plan(
@@ -84,8 +88,9 @@ def loop(
     settings, workspace = _workspace("world")
     with report(workspace.reports, "loop", list(plan.seeds)) as metrics:
         folder = run(plan, settings.home, resume=resume, jobs=jobs)
-        metrics.update({"folder": str(folder)})
-    console.print(f"days: {folder}")
+        metrics.update(summarise(read_shelf(folder, plan), plan, settings.experiment_salt))
+    tell(metrics)
+    console.print(f"page: {write_page(workspace.reports)}\nbooks: {folder}", soft_wrap=True)
 
 
 def aa(

@@ -1,18 +1,17 @@
-"""The few kinds of chart that experiments draw, as SVG text; matplotlib is imported when drawing."""
+"""The few kinds of chart that experiments draw."""
 
-import io
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from monitoring.estimate import Estimate
+from pipelines import drawing
+from pipelines.drawing import COLOURS
 from pipelines.experiments.outcome import Outcome
-from pipelines.experiments.verdict import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#2a6f97", "#c8553d", "#588157", "#8d6a9f", "#b08900", "#444444")
 SIZE_INCHES = (7.2, 3.2)
 LONG = 10
 """Letters of a tick's label; longer ones are turned."""
@@ -22,19 +21,8 @@ LEGEND_LETTERS = 80
 
 
 def svg(draw: Callable[[Any, Outcome], None], outcome: Outcome) -> str:
-    """The chart; text stays text, and equal outcomes give equal bytes."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    style: Any = {"svg.fonttype": "none", "svg.hashsalt": "shortlist", "font.size": 9}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
-        draw(figure, outcome)
-        text = io.StringIO()
-        marked = {"Date": None, "Creator": None, "Description": outcome.identity}
-        figure.savefig(text, format="svg", metadata=marked)
-    # A third of it is indentation and millionths of a point.
-    return re.sub(r"(\.\d{3})\d{2,}", r"\1", re.sub(r"\n\s+", "\n", text.getvalue()))
+    """The chart; it names the run that it was drawn from."""
+    return drawing.svg(lambda figure: draw(figure, outcome), SIZE_INCHES, outcome.identity)
 
 
 def bars_by_family(figure: "Figure", outcome: Outcome, names: Mapping[str, str], unit: str) -> None:

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
+from monitoring.estimate import Estimate, over_seeds
 from pipelines.experiments.card import Card, Measured
 from pipelines.experiments.verdict import (
-    Estimate,
     Verdict,
     as_expected,
     grade,
-    over_seeds,
     together,
 )
 

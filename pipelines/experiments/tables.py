@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from monitoring.estimate import Estimate
 from pipelines.experiments.outcome import Outcome
-from pipelines.experiments.verdict import Estimate, Verdict
+from pipelines.experiments.verdict import Verdict
 
 SHOWN = ("observed", "true", "gap")
 

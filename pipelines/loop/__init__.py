@@ -18,6 +18,10 @@ Read:
     plan      what is asked for
     one_world past, first bundle, twins
     run       many worlds, resumable
+    shelf     the books of all twins, as frames
+    summary   lift, share of the oracle, every measure by day
+    answer    the same in words
+    charts, elements, page, tell   what people read after a run
 
 Interview: Your model beats popularity offline. Will it online, and for how long?
     Nobody knows before the loop is closed: what the model shows decides what it learns from. So let

@@ -102,7 +102,8 @@ def runs_in(home: Path, runs: int) -> Iterator[Interval]:
         runs: how many.
     """
     world, workspace = open_world(home), Workspace(home, "world")
-    shop = morning.opened(workspace, {}, start_of(world, 0))
+    now = start_of(world, 0)
+    shop = morning.opened(workspace, morning.batch_rows(workspace, now), {}, now)
     for number in range(runs):
         shop.states = morning.first_states(workspace)
         experiment = f"aa-{world.truth.seed}-{number}"

@@ -62,8 +62,15 @@ def batch_rows(workspace: Workspace, now: datetime) -> Views:
 
 
 def renew(
-    workspace: Workspace, arm: str, retrain: Retrain, since: datetime, now: datetime,
-    views: Views, served: Records, scale: str, seed: int,
+    workspace: Workspace,
+    arm: str,
+    retrain: Retrain,
+    since: datetime,
+    now: datetime,
+    views: Views,
+    served: Records,
+    scale: str,
+    seed: int,
 ) -> dict[str, Any]:
     """Let the arm take in what it can of its own log; its pointer moves.
 

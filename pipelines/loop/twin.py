@@ -92,9 +92,9 @@ def start_of(world: World, number: int) -> datetime:
 def _one_day(twin: Twin, world: World, number: int) -> None:
     since, now = time.monotonic(), start_of(world, number)
     state, pending, streams = _yesterday(twin, number)
-    told = _night(twin, world, number, now)
+    told, views = _night(twin, world, number, now)
     twin.book.begin(number, told)
-    day = _lived(twin, world, state, pending, streams, now)
+    day = _lived(twin, world, state, pending, streams, views, now)
     who = {"family": world.truth.config.family, "seed": world.truth.seed, "arm": twin.name}
     what = {
         **who, "day": number, "date": now.date().isoformat(),
@@ -115,39 +115,39 @@ def _yesterday(twin: Twin, number: int) -> tuple[State, Pending, dict[str, Strea
     return store.load_state(twin.home), pending, streams
 
 
-def _night(twin: Twin, world: World, number: int, now: datetime) -> dict[str, Any]:
-    """What the platform learned from yesterday; as it was written down, where it was done before."""
-    workspace, before = twin.workspace, twin.book.morning(number)
+def _night(
+    twin: Twin, world: World, number: int, now: datetime
+) -> tuple[dict[str, Any], morning.Views]:
+    """What the platform learned from yesterday, and the rows of this night.
+
+    What was written down of an earlier run's night is not learned again.
+    """
     if not twin.learns:
-        return {"bundle": None}
+        return {"bundle": None}, {}
+    workspace, before = twin.workspace, twin.book.morning(number)
+    if number and before is None:
+        point_to(workspace.bundles, twin.book.told(number - 1)["bundle"])
+        events = pd.read_parquet(twin.book.day(number - 1) / "events.parquet")
+        morning.take_in(workspace, world, events, now)
+    views = morning.batch_rows(workspace, now)
     if before is not None:
         point_to(workspace.bundles, before["bundle"])
-        return before
-    if not number:
-        return {"bundle": current(workspace.bundles)}
-    point_to(workspace.bundles, twin.book.told(number - 1)["bundle"])
-    events = pd.read_parquet(twin.book.day(number - 1) / "events.parquet")
-    morning.take_in(workspace, world, events, now)
-    return morning.renew(
-        workspace, twin.name, twin.retrain, now - timedelta(days=1), now,
-        twin.book.served(number - 1), world.truth.scale, world.truth.seed,
-    )  # fmt: skip
+    elif number:
+        before = morning.renew(
+            workspace, twin.name, twin.retrain, now - timedelta(days=1), now,
+            views, twin.book.served(number - 1), world.truth.scale, world.truth.seed,
+        )  # fmt: skip
+    return before or {"bundle": current(workspace.bundles)}, views
 
 
 def _lived(
     twin: Twin, world: World, state: State, pending: Pending, streams: dict[str, StreamState],
-    now: datetime,
+    views: morning.Views, now: datetime,
 ) -> Day:  # fmt: skip
     if twin.over == "http":  # the stream worker remembers for itself
         return live_over_http(world.truth, state, pending, twin.workspace, now, twin.name)
-    arm = _arm(twin, world, state, streams, now)
+    arm: Arm = Oracle(world.truth, state)
+    if twin.learns:
+        shop = morning.opened(twin.workspace, views, streams, now)
+        arm = ByShop(world.truth, shop, twin.name)
     return live_through(world.truth, state, pending, arm, twin.name, to_us(now))
-
-
-def _arm(
-    twin: Twin, world: World, state: State, streams: dict[str, StreamState], now: datetime
-) -> Arm:
-    if not twin.learns:
-        return Oracle(world.truth, state)
-    shop = morning.opened(twin.workspace, streams, now)
-    return ByShop(world.truth, shop, twin.name)

@@ -17,7 +17,8 @@ from models.bundle import current, load, publish, version_path
 from models.funnel import recommend
 from models.staging import write
 from pipelines.evaluate import evaluate
-from pipelines.promote import fresh_at, promote, publish_bundle, rollback
+from pipelines.materialize import apply_views
+from pipelines.promote import fresh_at, promote, publish_bundle, refresh_bundle, rollback
 from pipelines.train_ranker import train_ranker
 from pipelines.train_retrieval import train_retrieval
 from tests.worlds import NOW_US, filled, purchases, tiny_parts
@@ -190,6 +191,38 @@ def test_without_features_of_the_last_day_nothing_is_published(shop, tmp_path) -
     evaluate(workspace, shop.split, seed=1)
     with pytest.raises(ContractError, match=r"no item_daily row is known at .*shortlist features"):
         publish_bundle(workspace)
+
+
+def test_the_same_weights_over_todays_data(shop, tmp_path) -> None:
+    """What was learned stays, to the byte; what is only known is known anew; an id tells which."""
+    workspace = Workspace(tmp_path, "shop")
+    shutil.copytree(shop.workspace.root, workspace.root)
+    apply_views(open_feast(workspace), workspace.offline)
+    with pytest.raises(ContractError, match="has no bundle that could be refreshed"):
+        refresh_bundle(workspace, shop.split.end)
+    evaluate(workspace, shop.split, seed=1)
+    early = shop.split.end - timedelta(days=2)
+    champion_id = publish_bundle(workspace, early)
+    promote(workspace, champion_id)
+    shutil.rmtree(workspace.training)  # a refresh asks nothing of the last training's leavings
+    refreshed_id = refresh_bundle(workspace, shop.split.end)
+    champion, fresh = (
+        load(version_path(workspace.bundles, version)) for version in (champion_id, refreshed_id)
+    )
+    files = {version: champion.path.parent / version for version in (champion_id, refreshed_id)}
+    for learned in ("ranker.txt", "reference.parquet", "features.json"):
+        one, other = ((folder / learned).read_bytes() for folder in files.values())
+        assert one == other, learned
+    for same in ("trained_until", "metrics", "absent"):
+        assert fresh.manifest[same] == champion.manifest[same]
+    place = champion.catalogue.index
+    known = [place[item] for item in fresh.catalogue.item_ids.tolist() if item in place]
+    assert (fresh.item_vectors[: len(known)] == champion.item_vectors[known]).all()
+    assert fresh.manifest["as_of"] == shop.split.end.isoformat() > champion.manifest["as_of"]
+    assert fresh.catalogue.daily.tolist() != champion.catalogue.daily.tolist()
+    assert fresh.popular.tolist() != champion.popular.tolist()
+    assert current(workspace.bundles) == champion_id, "published is not promoted"
+    assert refresh_bundle(workspace, shop.split.end) == refreshed_id
 
 
 def test_fresh_is_the_first_night_after_the_data() -> None:

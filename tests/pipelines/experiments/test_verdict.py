@@ -5,15 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitoring.estimate import Estimate, over_seeds
 from pipelines.experiments.card import Claim, Direction
-from pipelines.experiments.verdict import (
-    Estimate,
-    Verdict,
-    as_expected,
-    grade,
-    over_seeds,
-    together,
-)
+from pipelines.experiments.verdict import Verdict, as_expected, grade, together
 
 MORE, LESS = Direction.more, Direction.less
 CONFIRMED, REFUTED, NOT_POWERED = Verdict.confirmed, Verdict.refuted, Verdict.not_powered
@@ -88,24 +82,6 @@ def test_all_must_confirm_and_one_can_refute(words, word):
     assert together(words) == word
 
 
-def test_the_interval_is_students():
-    got = over_seeds([1.0, 2.0, 3.0, 4.0, 5.0])
-    half = 2.7764451051977987 * np.sqrt(2.5 / 5)  # t(0.975, 4) x standard error
-    assert (got.mean, got.seeds) == (3.0, 5)
-    assert (got.low, got.high) == (pytest.approx(3 - half), pytest.approx(3 + half))
-
-
-def test_the_bootstrap_of_five_is_overconfident():
-    rng = np.random.default_rng(0)
-    draws = rng.normal(0, 1, (2000, 5))
-    student = np.mean([abs(e.mean) <= e.high - e.mean for e in map(over_seeds, draws)])
-    resampled = draws[:, rng.integers(0, 5, (999, 5))].mean(axis=2)  # (2000, 999)
-    low, high = np.quantile(resampled, [0.025, 0.975], axis=1)
-    bootstrap = np.mean((low <= 0) & (high >= 0))
-    assert 0.93 < student < 0.97, "it holds the truth as often as it says"
-    assert bootstrap < 0.88, "it says 95 %"
-
-
 def test_pairing_by_seed_sees_what_groups_hide():
     rng = np.random.default_rng(1)
     world = rng.normal(0, 1, 5)  # what makes worlds differ
@@ -113,13 +89,6 @@ def test_pairing_by_seed_sees_what_groups_hide():
     assert grade(over_seeds(other - one), MORE, 0.2) == CONFIRMED
     alone = [over_seeds(one), over_seeds(other)]
     assert alone[0].high > alone[1].low, "the two intervals overlap and say nothing"
-
-
-def test_a_number_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="expected one finite number per seed"):
-        over_seeds([1.0, float("nan")])
-    with pytest.raises(ValueError, match="expected one finite number per seed"):
-        over_seeds([])
 
 
 def test_the_expected_range_is_told_apart_from_the_verdict():

@@ -95,10 +95,11 @@ def test_the_shop_reads_what_the_online_store_would_answer(seedling, tmp_path):
     born(seedling, twin)
     world, workspace = open_world(twin.home), twin.workspace
     now = start_of(world, 0)
-    shop = morning.opened(workspace, morning.first_states(workspace), now)
+    rows = morning.batch_rows(workspace, now)
+    shop = morning.opened(workspace, rows, morning.first_states(workspace), now)
     online = OnlineStore(open_feast(workspace))
-    rows = {user_id: row_of(state) for user_id, state in shop.states.items()}
-    online.push_user_stream(stream_frame(rows, now))
+    states = {user_id: row_of(state) for user_id, state in shop.states.items()}
+    online.push_user_stream(stream_frame(states, now))
     categories = shop.bundle.catalogue.vocabulary["category"]
     ages = []
     for user_id in [*world.truth.users.ids.tolist(), "nobody"]:
