@@ -66,7 +66,7 @@ def test_over_http_two_days_are_those_of_one_process(seedling, tmp_path):
         assert len(slates) > 100
         pd.testing.assert_frame_equal(over_http[0], slates)
         columns = [*MOMENTS, "event_type", "user_id", "item_id", "session_id", "position", "value"]
-        columns += ["context", "source", "bundle"]
+        columns += ["context", "source"]
         pd.testing.assert_frame_equal(over_http[1][columns], events[columns], check_dtype=False)
         for request, mine in served.items():
             theirs = over_http[2][request]
