@@ -7,13 +7,13 @@ import numpy as np
 
 from pipelines.experiments.card import Setting
 from pipelines.experiments.log import Catalogue, Log, Logged
-from pipelines.world.check import simulated, wide
 from pipelines.world.config import FAMILIES as WORLD_FAMILIES
 from pipelines.world.config import configure
 from pipelines.world.draws import uniform
 from pipelines.world.facts import FACTS
 from pipelines.world.generate import WORLD_END
 from pipelines.world.history import LoggedDay, log_past
+from pipelines.world.logs import simulated, wide
 from pipelines.world.play import Played, play_day
 from pipelines.world.population import DAY_US, DEVICES, KINDS, populate
 from pipelines.world.state import begin_day, fresh_state

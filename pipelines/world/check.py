@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from pipelines.world.config import DEFAULT_FAMILY, WorldConfig, configure
+from pipelines.world.config import DEFAULT_FAMILY, configure
 from pipelines.world.examination import by_position, by_slice, error, true_curve
-from pipelines.world.facts import FACTS, Log, log_of
+from pipelines.world.facts import FACTS
 from pipelines.world.generate import WORLD_END, make
 from pipelines.world.history import events, log_past, responses
+from pipelines.world.logs import WIDE, simulated, wide
 from pipelines.world.population import populate
 from pipelines.world.state import fresh_state
 
@@ -36,10 +37,6 @@ CARRIES = {
 }
 """Switch -> the fact that lives by it."""
 
-WIDE = 4
-"""Users and slates of the logs that are checked, times the scale's; catalogue and days are its own.
-With fewer the coin decides: at small one log's weekly cycle scatters by 0.03 in a range of 0.1."""
-
 FULL_WEEK: dict[str, Any] = {"days": 7, "slates_a_day": 45_500}
 """A week of FULL_IMPRESSIONS: some sessions end early, and some users leave for good."""
 
@@ -49,12 +46,6 @@ GIB = 2**30
 
 SLATES_PER_MINUTE, FULL_PEAK_GIB = 100_000, 4.0
 """What the world must reach to be of use: a run of ten days in minutes, on a laptop."""
-
-
-def simulated(config: WorldConfig) -> Log:
-    """A logged past, in memory."""
-    truth = populate(config, WORLD_END)
-    return log_of(truth, list(log_past(truth, fresh_state(truth))))
 
 
 def check_world(
@@ -179,13 +170,6 @@ def full_week(seed: int) -> dict[str, Any]:
     return dict(
         run_module("pipelines.world.check", ["--seed", str(seed)], {"OMP_NUM_THREADS": "1"})
     )
-
-
-def wide(scale: str, seed: int, family: str, times: int = WIDE, **changes: Any) -> WorldConfig:
-    """A world of the scale's catalogue and days, with `times` as many users and slates."""
-    size = configure(scale)
-    wider: dict[str, Any] = {"users": times * size.users, "slates_a_day": times * size.slates_a_day}
-    return configure(scale, seed, family, **wider, **changes)
 
 
 def _fact(name: str, values: list[float]) -> dict[str, Any]:

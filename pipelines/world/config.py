@@ -51,8 +51,8 @@ class Shift(_Frozen):
     """Days after the end of the logged past; 0 is the first day that users meet the platform."""
 
     size: float = Field(ge=0, le=5)
-    """Share of the visits (covariate), of the users (concept), of the events (incident); logits
-    (novelty)."""
+    """Share of the visits (covariate), of the users (concept), of the events (incident), all at most
+    1; logits (novelty)."""
 
     ramp_days: float = Field(default=0.0, ge=0, le=400)
     """Days until it is there in full; 0 = at once."""

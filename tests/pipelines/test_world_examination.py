@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from pipelines.world.check import simulated
 from pipelines.world.config import FAMILIES, configure
 from pipelines.world.examination import (
     by_position,
@@ -12,6 +11,7 @@ from pipelines.world.examination import (
     error,
     true_curve,
 )
+from pipelines.world.logs import simulated
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from pipelines.world import facts
-from pipelines.world.check import check_switches, simulated, unmet
+from pipelines.world.check import check_switches, unmet
 from pipelines.world.config import configure
 from pipelines.world.facts import FACTS
+from pipelines.world.logs import simulated
 
 
 @pytest.fixture(scope="module")
