@@ -174,8 +174,9 @@ def world_costs(report: dict[str, Any]) -> str:
     metrics = report["metrics"]
     said = (
         f"{metrics['slates_per_minute']:,.0f} slates a minute on one core at scale "
-        f"{metrics['scale']}; {metrics['full_peak_gib']:.2f} GiB at most for a week of 3 M "
-        "impressions at full scale."
+        f"{metrics['scale']}, told as events and as truth; {metrics['full_peak_gib']:.2f} GiB at most "
+        f"for a week of {metrics['full_week']['impressions']:,} impressions at full scale, the whole "
+        "log in memory."
     )
     return "\n".join([said, "", _made(report)])
 

@@ -50,9 +50,9 @@ AGGREGATES: Mapping[str, str] = {
     "positives_30d": _total("positives"),
     "active_days_30d": _total("active"),
     "user_click_rate_30d": _click_rate(),
-    "price_mean_90d": f"{_total('money')} / nullif({_total('priced')}, 0)",
+    "price_mean_90d": f"CAST({_total('money')} AS DOUBLE) / nullif({_total('priced')}, 0)",
     "user_idle_days": IDLE_DAYS,
-    "item_rating_90d": f"{_total('stars')} / nullif({_total('ratings')}, 0)",
+    "item_rating_90d": f"CAST({_total('stars')} AS DOUBLE) / nullif({_total('ratings')}, 0)",
     "item_ratings_90d": _total("ratings"),
     "item_positives_1d": _total("positives"),
     "item_positives_7d": _total("positives"),
@@ -175,15 +175,18 @@ FROM a JOIN t ON t.user_id = a.user_id AND t.day = a.day"""
 
 
 def _by_date(entity: str) -> str:
+    price, value = (f"CAST(least({name}, 1e20) AS DECIMAL(38, 6))" for name in ("price", "value"))
+    # As decimals, cut to what fits: a sum of floating numbers depends on their order, that is on
+    # the threads, in its last digit.
     return f"""
 SELECT {entity}, date, sum(positive) AS positives, max(act) AS active,
        sum(CASE WHEN event_type = 'purchase' THEN 1 ELSE 0 END) AS purchases,
        sum(CASE WHEN event_type = 'click' THEN 1 ELSE 0 END) AS clicks,
        sum(CASE WHEN event_type = 'impression' THEN 1 ELSE 0 END) AS impressions,
        sum(CASE WHEN positive = 1 AND price IS NOT NULL THEN 1 ELSE 0 END) AS priced,
-       sum(CASE WHEN positive = 1 AND price IS NOT NULL THEN price ELSE 0e0 END) AS money,
+       sum(CASE WHEN positive = 1 AND price IS NOT NULL THEN {price} ELSE 0 END) AS money,
        sum(CASE WHEN event_type = 'rating' AND value IS NOT NULL THEN 1 ELSE 0 END) AS ratings,
-       sum(CASE WHEN event_type = 'rating' AND value IS NOT NULL THEN value ELSE 0e0 END) AS stars,
+       sum(CASE WHEN event_type = 'rating' AND value IS NOT NULL THEN {value} ELSE 0 END) AS stars,
        max(CASE WHEN positive = 1 THEN at_us END) AS last_positive
 FROM facts GROUP BY {entity}, date"""
 

@@ -23,7 +23,8 @@ from pipelines.steps import Steps
 from pipelines.stream_history import write_stream_history
 from pipelines.tell import rows_told
 from pipelines.tracking import note
-from pipelines.world.generate import WORLD_END, World, make_world, open_world
+from pipelines.world.config import configure
+from pipelines.world.generate import WORLD_END, World, make, make_world, open_world
 
 SHOP = "world"
 """The data set that can be made; others are ingested."""
@@ -74,19 +75,23 @@ def bootstrap(
 
 
 def fresh_world(
-    workspace: Workspace, scale: str, seed: int, end: datetime = WORLD_END, **named: str
+    workspace: Workspace, scale: str, seed: int, end: datetime = WORLD_END, **changes: Any
 ) -> tuple[World, dict[str, Any]]:
     """A new simulated shop in an empty lake: two worlds in one lake would be no world at all.
 
-    `named` are family and preset, as `make_world` has them.
+    `changes` are family, preset and single parameters, as `configure` has them.
+
+    Raises:
+        ContractError: no world can be so; what was there before is still there.
     """
+    config = configure(scale, seed, **changes)
     for stale in (workspace.root, workspace.home / "truth" / workspace.name):
         shutil.rmtree(stale, ignore_errors=True)
     if workspace.services is not None:
         from infra.clients import clear_online
 
         clear_online(workspace)  # rows of the world before lie in no folder of ours
-    world = make_world(workspace.home, scale, seed, end, **named)
+    world = make(config, workspace.home, end)
     return world, ingest(workspace, world.history(), now=end)
 
 

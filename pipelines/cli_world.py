@@ -1,9 +1,12 @@
 """`shortlist world`: the simulated shop made anew, and the check that it resembles published logs."""
 
-from typing import Annotated
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
+from features.errors import ContractError
 from infra.reports import report
 from pipelines.lock import only_one
 from pipelines.steps import console
@@ -12,10 +15,13 @@ from pipelines.world.config import DEFAULT_FAMILY, FAMILIES
 Scale = Annotated[str, typer.Option(help="How much: tiny (tests), small (the demo), full.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random in the world.")]
 
+OPTIONS = ("scale", "seed", "family", "preset")
+
 world_app = typer.Typer(
     help="Make the simulated shop anew: users with tastes, items, a logged past; into an empty lake.",
     invoke_without_command=True,
     epilog="Examples: [bold]shortlist world --scale tiny --seed 7[/], "
+    "[bold]shortlist world --set users=500 --set churn=0.02[/], "
     "[bold]shortlist world check --families all --seeds 5[/]",
 )
 
@@ -32,6 +38,12 @@ def world(
     seed: Seed = 0,
     family: Annotated[str, typer.Option(help="position, trust or cascade.")] = DEFAULT_FAMILY,
     preset: Annotated[str, typer.Option(help="A named world; docs/world.md lists them.")] = "base",
+    changed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="One parameter of docs/world.md; again for more."
+        ),
+    ] = None,
 ) -> None:
     """Make the simulated shop anew: users with tastes, items, a logged past; into an empty lake."""
     from pipelines.bootstrap import fresh_world
@@ -39,12 +51,13 @@ def world(
 
     if context.invoked_subcommand:
         return
+    changes = _parameters(changed or [])
     _, workspace = _workspace("world")
     with (
         only_one(workspace, "shortlist world"),
         report(workspace.reports, "world-made", [seed]) as metrics,
     ):
-        made = fresh_world(workspace, scale, seed, family=family, preset=preset)
+        made = fresh_world(workspace, scale, seed, family=family, preset=preset, **changes)
         metrics.update(made[1])
     _show(metrics)
 
@@ -68,3 +81,24 @@ def check(
         console.print(f"[red]not met:[/] {line}")
     if missed:
         raise typer.Exit(1)
+
+
+def _parameters(pairs: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE as parameters of a world; values are JSON where they can be read as such.
+
+    Examples:
+        >>> _parameters(["users=500", "churn=often"])
+        {'users': 500, 'churn': 'often'}
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ContractError(f"--set is {pair!r}; expected NAME=VALUE, such as users=500")
+        if name in OPTIONS:
+            raise ContractError(f"--set {pair}: {name} has an option of its own, --{name}")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found

@@ -10,9 +10,10 @@ from pipelines.experiments.log import Catalogue, Log, Logged
 from pipelines.world.config import FAMILIES as WORLD_FAMILIES
 from pipelines.world.config import configure
 from pipelines.world.draws import uniform
-from pipelines.world.facts import FACTS, log_of
+from pipelines.world.facts import FACTS
 from pipelines.world.generate import WORLD_END
 from pipelines.world.history import LoggedDay, log_past
+from pipelines.world.logs import simulated, wide
 from pipelines.world.play import Played, play_day
 from pipelines.world.population import DAY_US, DEVICES, KINDS, populate
 from pipelines.world.state import begin_day, fresh_state
@@ -40,9 +41,11 @@ JUDGED_DAYS, JUDGED_CUT = 10, (0.2, 0.3)
 
 
 def facts(setting: Setting, seed: int) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
-    """Every stylised fact of one world; (K,) clicks and (K,) true looks per slate by place."""
-    truth = populate(configure(setting.scale, seed, setting.family), WORLD_END)
-    log = log_of(truth, list(log_past(truth, fresh_state(truth))))
+    """Every stylised fact of one world; (K,) clicks and (K,) true looks per slate by place.
+
+    On logs as wide as those of `shortlist world check`, so that the ranges decide and not the coin.
+    """
+    log = simulated(wide(setting.scale, seed, setting.family))
     found = {name: fact.measure(log) for name, fact in FACTS.items()}
     return found, log.clicks.mean(axis=0), log.reaction.examination.mean(axis=0)
 

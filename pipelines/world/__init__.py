@@ -24,6 +24,7 @@ Read:
     crowd        visitors' connections, clock and memory
     visit        one simulated day against the API
     facts        what published logs look like
+    logs         what they are measured on
     examination  how far down people look, told from clicks
     check        whether the world keeps its promises
 

@@ -20,10 +20,10 @@ from pipelines.world.config import WorldConfig
 from pipelines.world.draws import normal, uniform
 from pipelines.world.families import FAMILY, Draws, Look, Match
 from pipelines.world.numbers import sigmoid
-from pipelines.world.planning import NO_INTENT, YEAR_DAYS, Visits
+from pipelines.world.planning import NO_INTENT, Visits
 from pipelines.world.population import DAY_US, KINDS
 from pipelines.world.state import MEMORY, remember, remember_clicks
-from pipelines.world.timeline import novelty_of_change
+from pipelines.world.timeline import YEAR_DAYS, novelty_of_change
 from pipelines.world.truth import State, Truth
 
 INTENT_CUT = 1 / 3

@@ -8,6 +8,7 @@ by its name, alone, so that a claim can be shown with it and without.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -31,7 +32,9 @@ ShiftKind = Literal["covariate", "concept", "incident", "novelty"]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Shift(_Frozen):
@@ -48,14 +51,26 @@ class Shift(_Frozen):
     """Days after the end of the logged past; 0 is the first day that users meet the platform."""
 
     size: float = Field(ge=0, le=5)
-    """Share of the visits (covariate), of the users (concept), of the events (incident); logits
-    (novelty)."""
+    """Share of the visits (covariate), of the users (concept), of the events (incident), all at most
+    1; logits (novelty)."""
 
     ramp_days: float = Field(default=0.0, ge=0, le=400)
     """Days until it is there in full; 0 = at once."""
 
     days: float | None = Field(default=None, gt=0, le=400)
     """How long it lasts; None = for good."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Shift:
+        if self.kind != "novelty" and self.size > 1:
+            raise ValueError(
+                f"size of a {self.kind} shift is {self.size:g}; allowed: 0 … 1, a share"
+            )
+        if self.days is not None and self.ramp_days > self.days:
+            raise ValueError(
+                f"ramp_days is {self.ramp_days:g}; allowed: 0 … {self.days:g}, the days it lasts"
+            )
+        return self
 
 
 class WorldConfig(_Frozen):
@@ -123,7 +138,7 @@ class WorldConfig(_Frozen):
     hit_days: float = Field(default=5.0, gt=0, le=100)
     """Days in which a hit falls to 1/e."""
 
-    stock: float | None = Field(default=None, ge=0)
+    stock: float | None = Field(default=None, gt=0, le=1_000_000)
     """Mean units per item that all users share; None = never sold out, users do not interfere."""
 
     season_size: float = Field(default=0.3, ge=0, le=5)
@@ -325,9 +340,18 @@ def _checked(values: Mapping[str, Any]) -> WorldConfig:
     except ValidationError as error:
         first = error.errors()[0]
     name = ".".join(map(str, first["loc"]))
-    if not name:  # a rule between fields says itself what is allowed
-        raise ContractError(f"world parameter {first['msg'].removeprefix('Value error, ')}")
-    field = WorldConfig.model_fields.get(name)
-    rule = allowed(field) if field else "–"
+    if first["type"] == "value_error":  # a rule between fields says itself what is allowed
+        said = first["msg"].removeprefix("Value error, ")
+        raise ContractError(f"world parameter {f'{name}: {said}' if name else said}")
+    # `shifts.0.size` is the field `size` of a shift.
+    fields = (Shift if name.startswith("shifts.") else WorldConfig).model_fields
+    last = str(first["loc"][-1])
+    if first["type"] == "extra_forbidden":
+        near = [f"did you mean {field}?" for field in get_close_matches(last, fields, 1)]
+        hint = near[0] if near else "docs/world.md lists them"
+        raise ContractError(f"no world parameter {name!r}; {hint}")
+    rule = allowed(fields[last]) if last in fields else "–"
     said = f"allowed: {rule}" if rule != "–" else first["msg"]
+    if first["type"] == "missing":
+        raise ContractError(f"world parameter {name} is missing; {said}")
     raise ContractError(f"world parameter {name} is {first['input']!r}; {said}")

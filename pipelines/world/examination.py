@@ -18,22 +18,22 @@ from pipelines.world.facts import Log
 
 def true_curve(log: Log, slates: np.ndarray) -> np.ndarray:
     """Mean chance that a place is looked at, by people."""
-    return _relative(log.reaction.examination[slates & _people(log)].mean(axis=0))
+    return _relative(log.reaction.examination[slates & people(log)].mean(axis=0))
 
 
 def clicked_curve(log: Log, slates: np.ndarray) -> np.ndarray:
     """Mean true chance of a click by place: what a randomised slice converges to."""
-    return _relative(log.reaction.utility[slates & _people(log)].mean(axis=0))
+    return _relative(log.reaction.utility[slates & people(log)].mean(axis=0))
 
 
 def by_position(log: Log) -> np.ndarray:
     """Click rate by position of what the logging policy chose: what it is not."""
-    return _relative(log.clicks[~log.randomised & _people(log)].mean(axis=0))
+    return _relative(log.clicks[~log.randomised & people(log)].mean(axis=0))
 
 
 def by_slice(log: Log) -> np.ndarray:
     """Click rate by position on the randomised slice."""
-    return _relative(log.clicks[log.randomised & _people(log)].mean(axis=0))
+    return _relative(log.clicks[log.randomised & people(log)].mean(axis=0))
 
 
 def error(curve: np.ndarray, truth: np.ndarray) -> float:
@@ -41,7 +41,7 @@ def error(curve: np.ndarray, truth: np.ndarray) -> float:
     return float(np.abs(curve[1:] / truth[1:] - 1).mean())
 
 
-def _people(log: Log) -> np.ndarray:
+def people(log: Log) -> np.ndarray:
     """(S,) bool: not a script. A platform tells them by their speed and their lack of taste."""
     people: np.ndarray = ~log.truth.users.bot[log.visits.user_ix]
     return people

@@ -127,7 +127,8 @@ def draw_slates(
         for row in np.flatnonzero(~fresh.any(axis=1)):  # rare, unless one item has nearly all
             item_ix[row, place] = _another(chance, above[row], luck[row], place)
         taken = chance[above].sum(axis=1)
-        propensity[:, place] = chance[item_ix[:, place]] / (1 - taken)
+        # Of the last item that is left, both are the same but for the last digit.
+        propensity[:, place] = np.minimum(chance[item_ix[:, place]] / (1 - taken), 1.0)
     return item_ix, propensity
 
 
@@ -175,6 +176,7 @@ def _slates(
     on_sale = (items.launched_at < day_us) & (items.retires_at > day_us + DAY_US)
     if on_sale.sum() < length:  # a tiny shop may run out: then it shows what it has ever had
         on_sale = items.launched_at < day_us
+        on_sale[np.argsort(items.launched_at, kind="stable")[:length]] = True
     item_ix = np.empty((len(visits), length), np.int64)
     propensity = np.empty((len(visits), length))
     popular, even = policy(heat, on_sale), on_sale / on_sale.sum()

@@ -14,7 +14,7 @@ import numpy as np
 from pipelines.world.draws import key, normal, uniform
 from pipelines.world.population import DAY_US, DEVICE_SHARES, DEVICES, SECOND_US
 from pipelines.world.state import MEDIUM
-from pipelines.world.timeline import strength
+from pipelines.world.timeline import YEAR_DAYS, YEAR_PEAK, YEAR_SIZE, strength
 from pipelines.world.truth import State, Truth
 
 PAGE_GAP_S, PAGE_GAP_SIGMA = 50.0, 0.6
@@ -27,9 +27,6 @@ HOURS = np.array(
     [10, 5, 3, 3, 4, 8, 20, 32, 36, 36, 37, 40, 44, 40, 36, 36, 40, 46, 56, 66, 70, 60, 40, 20]
 )
 """Relative visits by hour, UTC: evenings are several times busier than nights."""
-
-YEAR_DAYS, YEAR_SIZE, YEAR_PEAK = 365.25, 0.1, 340
-"""Visits swing by a tenth over the year, most of them in December."""
 
 USUAL_DEVICE = 0.9
 """Share of sessions on the device that the user mostly has."""

@@ -209,7 +209,7 @@ def _tastes(
     chances = np.where(is_new[:, None], niche + 1e-9, chances)
     keys = np.log(chances) + rng.gumbel(size=chances.shape)
     liked = np.argsort(-keys, axis=1)[:, :4]  # a draw without replacement by `chances`
-    weights = rng.dirichlet([alpha] * 4, n)
+    weights = np.maximum(rng.dirichlet([alpha] * 4, n), 1e-9)  # somebody likes something
     weights[:, 2:] *= np.arange(2, 4) < rng.integers(2, 5, n)[:, None]
     taste = np.zeros((n, len(names)))
     np.put_along_axis(taste, liked, weights, axis=1)

@@ -185,6 +185,12 @@ def save_timeline(changes: list[dict[str, Any]], home: Path) -> None:
     _write_text(_folder(home) / "timeline.json", json.dumps(changes, indent=1) + "\n")
 
 
+def load_timeline(home: Path) -> list[dict[str, Any]]:
+    """What `save_timeline` wrote."""
+    changes: list[dict[str, Any]] = json.loads((_folder(home) / "timeline.json").read_text())
+    return changes
+
+
 def save_responses(responses: pa.Table, day: date, name: str, home: Path) -> None:
     """Write the truth of the slates of one day; the same name of the same day is replaced."""
     path = _folder(home) / "responses" / f"day={day.isoformat()}" / f"{name}.parquet"

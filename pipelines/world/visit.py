@@ -19,7 +19,7 @@ from pipelines.world.crowd import Crowd, Frontier, Visit
 from pipelines.world.generate import World
 from pipelines.world.planning import Visits, exactly
 from pipelines.world.population import DAY_US, to_us
-from pipelines.world.timeline import timeline
+from pipelines.world.timeline import merged, timeline
 
 NEWCOMER_SHARE = 0.5
 """Of the visits on a day with the shift `new_segment`."""
@@ -88,7 +88,7 @@ def _with_newcomers(world: World, day: datetime) -> World:
     config = world.truth.config
     changed = config.but(shifts=[*(shift.model_dump() for shift in config.shifts), arrival])
     truth = replace(world.truth, config=changed)
-    store.save_timeline(timeline(truth), world.home)
+    store.save_timeline(merged(store.load_timeline(world.home), timeline(truth)), world.home)
     return World(truth, world.home)
 
 

@@ -47,6 +47,26 @@ def test_every_stored_feature_is_computed_and_no_other():
         assert all((f.window_days or 0) <= BATCH_WINDOW_DAYS for f in of_view(view))
 
 
+def test_a_mean_is_the_same_in_whatever_order_the_prices_come(tmp_path):
+    assert 0.1 + 0.2 + 0.3 != 0.3 + 0.2 + 0.1, "a plain sum would tell the order, or the threads"
+    items = [item(name, price=price) for name, price in (("a", 0.1), ("b", 0.2), ("c", 0.3))]
+    means = set()
+    for order in ("abc", "cba"):
+        clicks = [event(f"{n}", 5 - n / 24, item_id=name) for n, name in enumerate(order)]
+        lake = write_lake(tmp_path / order, clicks, items, [user("u")])
+        means.add(as_of(by_duckdb(lake)["user_daily"])[("u",)]["price_mean_90d"])
+    assert means == {0.6 / 3}
+
+
+def test_an_absurd_price_stops_nothing(tmp_path):
+    items = [item("a", price=1e300), item("b", price=2.0)]
+    clicks = [event("1", 5, item_id="a"), event("2", 4, item_id="b", user_id="v")]
+    lake = write_lake(tmp_path, clicks, items, [user("u"), user("v")])
+    rows = as_of(by_duckdb(lake)["user_daily"])
+    assert rows[("u",)]["price_mean_90d"] > 1e19
+    assert rows[("v",)]["price_mean_90d"] == 2.0
+
+
 def test_two_users_by_hand(tmp_path):
     lake = write_lake(
         tmp_path,

@@ -49,6 +49,20 @@ def test_help_does_not_wait_for_the_heavy_libraries():
             "has no bundle yet; make one with: shortlist run --dataset empty",
         ),
         (["evaluate", "--dataset", "empty"], "empty"),
+        (["world", "--scale", "huge"], "no scale 'huge'; choose one of tiny, small, full"),
+        (["world", "--family", "magic"], "family is 'magic'; Input should be 'position', 'trust'"),
+        (["world", "--preset", "calm"], "no preset 'calm'; choose one of base, biased_logger"),
+        (["world", "--set", "users=0"], "users is 0; allowed: 1 … 1,000,000"),
+        (["world", "--set", "launches=-1"], "launches is -1; allowed: 0 … 0.2"),
+        (
+            ["world", "--set", "items=8", "--set", "slots=9"],
+            "slots is 9; allowed: 1 … 8, the items",
+        ),
+        (["world", "--set", "usrs=9"], "no world parameter 'usrs'; did you mean users?"),
+        (["world", "--set", "users"], "--set is 'users'; expected NAME=VALUE"),
+        (["world", "--set", "seed=4"], "seed has an option of its own, --seed"),
+        (["world", "check", "--families", "trust,magic"], "family is 'magic'"),
+        (["world", "check", "--scale", "huge"], "no scale 'huge'"),
     ],
 )
 def test_trouble_is_one_line_with_a_remedy_and_exit_code_2(
@@ -62,6 +76,17 @@ def test_trouble_is_one_line_with_a_remedy_and_exit_code_2(
     assert ended.value.code == 2
     assert message in told
     assert "Traceback" not in told
+
+
+def test_a_world_that_cannot_be_leaves_the_one_before_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("SHORTLIST_HOME", str(tmp_path))
+    before = tmp_path / "datasets" / "world" / "lake" / "items.parquet"
+    before.parent.mkdir(parents=True)
+    before.write_text("a lake")
+    monkeypatch.setattr("sys.argv", ["shortlist", "world", "--preset", "calm"])
+    with pytest.raises(SystemExit):
+        main()
+    assert before.read_text() == "a lake"
 
 
 def test_brackets_in_a_message_are_shown_and_not_read_as_markup(monkeypatch, capsys, tmp_path):

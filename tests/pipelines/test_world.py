@@ -20,6 +20,7 @@ from pipelines.ingest import ingest
 from pipelines.world import generate
 from pipelines.world import truth as store
 from pipelines.world.behaviour import appraise
+from pipelines.world.config import FAMILIES
 from pipelines.world.families import by_place
 from pipelines.world.generate import WORLD_END, make_world, open_world
 from pipelines.world.planning import at_no_moment
@@ -68,19 +69,31 @@ def test_the_same_seed_gives_the_same_bytes(home, world, past, workspace, tmp_pa
 
 
 def test_every_process_writes_the_same_log_whatever_its_hash_seed(past, tmp_path):
+    """Two processes that order their sets differently, all families: sha256 of the event log."""
     script = (
-        "import sys, pathlib; from pipelines.world.generate import fingerprint, make_world; "
-        "print(fingerprint(make_world(pathlib.Path(sys.argv[1]), 'tiny', seed=0).history().events))"
+        "import sys, pathlib\n"
+        "from pipelines.world.config import FAMILIES\n"
+        "from pipelines.world.generate import fingerprint, make_world\n"
+        "print(list({str(number) for number in range(20)}))\n"
+        "for family in FAMILIES:\n"
+        "    made = make_world(pathlib.Path(sys.argv[1]), 'tiny', seed=0, family=family)\n"
+        "    print(family, fingerprint(made.history().events))\n"
     )
-    told = [
-        subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path / seed)],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
-            capture_output=True, text=True, check=True,
-        ).stdout.strip()
-        for seed in ("1", "2")
-    ]  # fmt: skip
-    assert told == [generate.fingerprint(past.events)] * 2
+    orders, logs = zip(
+        *(
+            subprocess.run(
+                [sys.executable, "-c", script, str(tmp_path / seed)],
+                env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+                capture_output=True, text=True, check=True,
+            ).stdout.split("\n", 1)
+            for seed in ("1", "2")
+        )
+    , strict=True)  # fmt: skip
+    assert orders[0] != orders[1], "the hash seeds took effect"
+    assert logs[0] == logs[1]
+    told = dict(line.split() for line in logs[0].splitlines())
+    assert len(set(told.values())) == len(FAMILIES)
+    assert told["trust"] == generate.fingerprint(past.events)  # and in this third process
 
 
 def test_another_seed_gives_another_world(past, tmp_path):

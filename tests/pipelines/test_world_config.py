@@ -13,6 +13,8 @@ from pipelines.world.config import (
     configure,
 )
 
+CONCEPT = {"kind": "concept", "start_day": 0, "size": 0.5}
+
 
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -24,9 +26,18 @@ from pipelines.world.config import (
         ({"slots": 9, "items": 8}, r"world parameter slots is 9; allowed: 1 … 8, the items"),
         ({"half_life_days": 0}, r"world parameter half_life_days is 0; allowed: > 0 … 1,000"),
         ({"family": "magic"}, r"world parameter family is 'magic'; .*'position'"),
-        ({"colour": 1}, r"world parameter colour is 1; Extra inputs"),
-        ({"switched_off": ["gravity"]}, r"world parameter switched_off\.0 is 'gravity'"),
-        ({"shifts": [{"kind": "concept", "start_day": 0, "size": -1}]}, r"shifts\.0\.size is -1"),
+        ({"colour": 1}, r"no world parameter 'colour'; docs/world\.md lists them"),
+        ({"user": 1}, r"no world parameter 'user'; did you mean users\?"),
+        ({"stock": 0}, r"world parameter stock is 0; allowed: > 0 … 1,000,000"),
+        ({"charm": float("nan")}, r"world parameter charm is nan; allowed: 0 … 5"),
+        ({"switched_off": ["gravity"]}, r"world parameter switched_off\.0 is 'gravity'; .*'trust'"),
+        (
+            {"shifts": [{"kind": "concept"}]},
+            r"shifts\.0\.start_day is missing; allowed: -400 … 400",
+        ),
+        ({"shifts": [CONCEPT | {"size": -1}]}, r"shifts\.0\.size is -1; allowed: 0 … 5"),
+        ({"shifts": [CONCEPT | {"size": 2}]}, r"size of a concept shift is 2; allowed: 0 … 1"),
+        ({"shifts": [CONCEPT | {"ramp_days": 3, "days": 2}]}, r"ramp_days is 3; allowed: 0 … 2"),
     ],
 )
 def test_the_impossible_is_refused_with_field_and_range(changes, message):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from pipelines.world import facts
-from pipelines.world.check import check_switches, simulated, unmet
+from pipelines.world.check import check_switches, unmet
 from pipelines.world.config import configure
 from pipelines.world.facts import FACTS
+from pipelines.world.logs import simulated
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_geometric_sessions_are_geometric_and_fixed_ones_are_not(log):
 
 
 def test_a_switch_off_moves_the_fact_that_it_carries():
-    told = check_switches([0, 1], "small", only=("satiation", "churn"), wide=1)
+    told = check_switches([0, 1], "small", only=("satiation", "churn"), times=1)
     assert {switch: row["ok"] for switch, row in told.items()} == {"satiation": True, "churn": True}
     assert told["satiation"]["off"]["mean"] > 0.85 > told["satiation"]["on"]["mean"]
 
@@ -88,11 +89,14 @@ def test_what_is_not_met_is_told_by_name():
         "facts": {"trust": {"click_rate": fact}},
         "switches": {"churn": switch},
         "slates_per_minute": 99_000.0,
+        "full_week": {"impressions": 2_900_000},
         "full_peak_gib": 4.5,
     }
     told = unmet(metrics)
     assert told[0] == "trust: click_rate is [0.5], expected 0 … 0.4"
     assert told[1].startswith("without churn, retention moves by 0.010, no further than between")
-    assert len(told) == 4
+    assert len(told) == 5
+    assert told[3] == "2,900,000 impressions in the full week"
     metrics |= {"facts": {}, "switches": {}, "slates_per_minute": 1e6, "full_peak_gib": 0.3}
+    metrics["full_week"] = {"impressions": 3_000_000}
     assert unmet(metrics) == []

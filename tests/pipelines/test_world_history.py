@@ -191,3 +191,23 @@ def test_the_same_seed_and_names_make_the_same_log(past, tmp_path):
     pd.testing.assert_frame_equal(again.events, past.events)
     other = make_world(tmp_path / "other", "tiny", 3, family="cascade").history()
     assert len(other.events) != len(past.events)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"items": 10, "launches": 0.2},  # as many as places, and most come later
+        {"taste_alpha": 1e-9},
+        {"users": 1},
+        {"explored": 0, "randomised": 0},
+        {"slates_a_day": 1},
+        {"pages_mean": 1, "hit_days": 1e-6, "satiation_days": 1e-6},
+    ],
+)
+def test_at_the_edge_of_what_is_allowed_there_is_a_world(extreme, tmp_path):
+    past = make(configure("tiny", 0, days=5, **extreme), tmp_path).history().events
+    shown = past[past["event_type"] == "impression"]
+    assert len(shown) > 0
+    assert not shown.duplicated(["request_id", "item_id"]).any()
+    assert shown["propensity"].between(0, 1).all()

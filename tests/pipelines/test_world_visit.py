@@ -320,6 +320,12 @@ def test_a_shifted_day_is_in_the_timeline(world, serve, tmp_path):
     arrival = next(change for change in told if change["kind"] == "covariate")
     assert arrival["begins_at"] == "2026-03-01T00:00:00+00:00"
     assert arrival["size"] == 0.5
+    later = DAY + timedelta(days=2)
+    visit(world, serve(FakeApi(first_ten)), day=later, requests=20, seed=7, shift="new_segment")
+    arrivals = [
+        c["begins_at"][:10] for c in store.load_timeline(tmp_path) if c["kind"] == "covariate"
+    ]
+    assert arrivals == ["2026-03-01", "2026-03-03"], "a second day does not hide the first"
 
 
 def test_a_slow_world_loses_visitors(serve, tmp_path):
