@@ -2,10 +2,10 @@
 
     python -m docs.exposure          (after `shortlist run`; reads lake and staged bundle, changes nothing)
 
-The same lists as `shortlist evaluate` makes, judged thrice on the test window: by everything that was
-taken, each taking weighted by one over the propensity with which it was shown, and by what was taken
-from slates that were drawn evenly. Weighted recall@10: the share of the (weighted) takings that a
-user's list holds; the interval resamples users.
+The same lists as `shortlist evaluate` makes, judged by four sets of takings of the test window: what
+was taken; what would have been taken if all items were alike and only the place counted; what was
+taken, each over the propensity with which it was shown; and what was taken from slates drawn evenly.
+recall@10 is the share of these (weighted) takings that users' lists hold; the interval resamples users.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ import pandas as pd
 from infra.clients import open_feast
 from infra.settings import Settings
 from infra.workspace import Workspace
-from models.bundle import load
+from models.bundle import Bundle, load
 from pipelines.asked import Asked, users_asked
 from pipelines.days import split_of
 from pipelines.evaluate import K, _always_popular, _models, _unseen
@@ -42,9 +42,30 @@ def main() -> None:
     taken = events[events["event_type"].isin(past.info.positive_types)]
     taken = taken.drop_duplicates(["user_id", "item_id"])[["user_id", "item_id", "request_id"]]
     taken = taken.merge(shown[[*columns[1:]]], on=["request_id", "item_id"])
-    taken["ix"] = taken["item_id"].map(staged.catalogue.index)
     print(head_table(shown, taken, staged.catalogue.item_ids, always))
-    print(judged_table(asked, lists, taken.dropna(subset=["ix"])))
+    by_policy = shown[shown["source"] != "random"]
+    at_place = taken["position"].value_counts() / shown["position"].value_counts()
+    # Shown again and again, an item is taken at least once the more often.
+    missed = by_policy.assign(logs=np.log1p(-by_policy["position"].map(at_place)))
+    alike = missed.groupby(["user_id", "item_id"], as_index=False)["logs"].sum()
+    ways = {
+        "taken": taken.assign(weight=1.0),
+        "if items were alike": alike.assign(weight=-np.expm1(alike["logs"])),
+        "taken, over propensity": taken.assign(weight=1 / taken["propensity"]),
+        "taken from even slates": taken[taken["source"] == "random"].assign(weight=1.0),
+    }
+    print(judged_table(asked, lists, {n: new(w, asked, staged) for n, w in ways.items()}))
+
+
+def new(takings: pd.DataFrame, asked: list[Asked], staged: Bundle) -> pd.DataFrame:
+    """Of test users, of items that they had not taken before: what the table of models counts."""
+    row_of = {a.query.user_id: row for row, a in enumerate(asked)}
+    takings = takings.assign(
+        row=takings["user_id"].map(row_of), ix=takings["item_id"].map(staged.catalogue.index)
+    ).dropna(subset=["row", "ix"])
+    takings = takings.astype({"row": np.int64, "ix": np.int64})
+    pairs = zip(takings["row"], takings["ix"], strict=True)
+    return takings[[ix not in asked[row].own_ix for row, ix in pairs]]
 
 
 def head_table(
@@ -68,32 +89,21 @@ def head_table(
 
 
 def judged_table(
-    asked: list[Asked], lists: dict[str, list[np.ndarray]], taken: pd.DataFrame
+    asked: list[Asked], lists: dict[str, list[np.ndarray]], ways: dict[str, pd.DataFrame]
 ) -> str:
-    """Model x the three ways to judge."""
-    row_of = {a.query.user_id: row for row, a in enumerate(asked)}
-    taken = taken[taken["user_id"].isin(list(row_of))]
-    own = [set(a.own_ix.tolist()) for a in asked]
-    user = taken["user_id"].map(row_of).to_numpy()
-    ix = taken["ix"].to_numpy(dtype=np.int64)
-    new = np.array([item not in own[row] for row, item in zip(user, ix, strict=True)])
-    user, ix = user[new], ix[new]
-    even = (taken["source"] == "random").to_numpy()[new]
-    weight = 1 / taken["propensity"].to_numpy()[new]
-    ways = {"all takings": np.ones(len(ix)), "over propensity": weight, "even slates": even * 1.0}
-    drawn = np.random.default_rng(SEED).multinomial(
-        len(asked), np.full(len(asked), 1 / len(asked)), RESAMPLES
-    )
-    head = [
-        f"{name} ({(w > 0).sum()}; worth {w.sum() ** 2 / (w**2).sum():.0f})"
-        for name, w in ways.items()
-    ]
+    """Model x the ways to judge."""
+    n = len(asked)
+    drawn = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), RESAMPLES)
+    head = [f"{name} ({len(way):,})" for name, way in ways.items()]
     rows = ["", f"| recall@{K} | {' | '.join(head)} |", "|---|" + "---|" * len(ways)]
     for name, of_users in lists.items():
-        hit = np.array([item in of_users[row][:K] for row, item in zip(user, ix, strict=True)])
         cells = []
-        for w in ways.values():
-            hits, due = (np.bincount(user, part, len(asked)) for part in (hit * w, w))
+        for way in ways.values():
+            pairs = zip(way["row"], way["ix"], strict=True)
+            hit = np.array([ix in of_users[row][:K] for row, ix in pairs])
+            hits, due = (
+                np.bincount(way["row"], w, n) for w in (hit * way["weight"], way["weight"])
+            )
             low, high = np.percentile((drawn @ hits) / (drawn @ due), [2.5, 97.5])
             cells.append(f"{hits.sum() / due.sum():.3f} ({low:.3f} … {high:.3f})")
         rows.append(f"| {name} | {' | '.join(cells)} |")
