@@ -94,7 +94,9 @@ def judged_table(
     """Model x the ways to judge."""
     n = len(asked)
     drawn = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), RESAMPLES)
-    head = [f"{name} ({len(way):,})" for name, way in ways.items()]
+    head = [
+        f"{name} ({len(way):,}, worth {_worth(way['weight']):,.0f})" for name, way in ways.items()
+    ]
     rows = ["", f"| recall@{K} | {' | '.join(head)} |", "|---|" + "---|" * len(ways)]
     for name, of_users in lists.items():
         cells = []
@@ -108,6 +110,11 @@ def judged_table(
             cells.append(f"{hits.sum() / due.sum():.3f} ({low:.3f} … {high:.3f})")
         rows.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def _worth(weight: pd.Series) -> float:
+    """As many equal takings would tell as much."""
+    return float(weight.sum() ** 2 / (weight**2).sum())
 
 
 if __name__ == "__main__":
