@@ -85,8 +85,7 @@ def fresh_world(
         ContractError: no world can be so; what was there before is still there.
     """
     config = configure(scale, seed, **changes)
-    for stale in (workspace.root, workspace.home / "truth" / workspace.name):
-        shutil.rmtree(stale, ignore_errors=True)
+    shutil.rmtree(workspace.root, ignore_errors=True)
     if workspace.services is not None:
         from infra.clients import clear_online
 

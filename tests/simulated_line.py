@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+LOOKED_AT = ("/v1/users", "/v1/users/u000003", "/v1/items/i00003/similar", "/readyz")
+
 OURS = ("features", "infra", "models", "monitoring", "pipelines", "serving")
 
 
@@ -106,6 +108,8 @@ def of_text(value: object) -> str:
 def line(home: Path, port: int) -> dict[str, object]:
     from datetime import timedelta
 
+    import httpx
+
     import infra.clock
     from infra.event_log import open_log
     from infra.settings import Settings
@@ -118,6 +122,7 @@ def line(home: Path, port: int) -> dict[str, object]:
     from pipelines.promote import promote, publish_popular
     from pipelines.world.generate import fingerprint
     from pipelines.world.visit import visit
+    from tests.pipelines.oracle_words import columns_of, keys_of
 
     # Between two visits the API's clock runs by durations; here it stands.
     infra.clock.time = SimpleNamespace(monotonic=lambda: 0.0)
@@ -140,6 +145,9 @@ def line(home: Path, port: int) -> dict[str, object]:
     )  # fmt: skip
     with served(settings) as address:
         slates = visit(world, address, day=day, requests=60, seed=5, workers=1)
+        answers = [httpx.get(address + path, trust_env=False).json() for path in LOOKED_AT]
+        asked = {"user_id": "u000003", "k": 5}
+        posted = httpx.post(address + "/v1/recommendations", json=asked, trust_env=False)
     log = open_log(workspace, settings.partitions)
     told["what was logged"] = of_text(
         sorted(  # slates are logged behind the answer, so a click may come before its slate
@@ -154,6 +162,7 @@ def line(home: Path, port: int) -> dict[str, object]:
     days = feature_days(split_of(workspace), day + timedelta(days=1))
     build_features(workspace, days, "duckdb")
     told["offline of the day"] = of_folder(workspace.offline)
+    told["names"] = sorted(keys_of([*answers, posted.json()]) | columns_of(workspace.root))
     return {**told, "slates": len(slates), "year": infra.clock.real_clock().year}
 
 

@@ -6,6 +6,9 @@ import socket
 import subprocess
 import sys
 
+from infra.workspace import Workspace
+from tests.pipelines.oracle_words import cells_of, columns_of, leaks
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -56,6 +59,20 @@ def test_the_demo_measures_a_lift_and_retrains_on_evidence(tmp_path):
         "day 1",
     }
     assert "Lift over popular" in ended.stderr
+    the_truth_is_nowhere_but_with_the_world(tmp_path)
+
+
+def the_truth_is_nowhere_but_with_the_world(home):
+    """After two days of users: also what was posted, served, logged, folded, and compared."""
+    workspace = Workspace(home, "world")
+    assert {path.name for path in home.iterdir()} - {"truth", "datasets"} == {
+        "mlflow", "mlflow.db", "reports",
+    }  # fmt: skip
+    logged = columns_of(workspace.event_log)
+    assert {"features", "scores", "session_id", "device"} <= logged, "slates and clicks are there"
+    names = logged | columns_of(workspace.root) | cells_of(home / "mlflow.db")
+    assert leaks(names | columns_of(home / "reports") | columns_of(home / "mlflow")) == []
+    assert "true_utility" in leaks(columns_of(home / "truth")), "where it is, it is found"
 
 
 def test_a_taken_port_is_said_before_any_work(tmp_path):

@@ -16,7 +16,7 @@ import pytest
 from infra.workspace import Workspace
 from models.bundle import current, load, version_path
 from pipelines.bootstrap import fresh_world
-from tests.pipelines.oracle_words import ORACLE, columns_of
+from tests.pipelines.oracle_words import cells_of, columns_of, leaks
 
 MODELS = {"random", "popular", "recent_popular", "own_history", "item_knn", "two_tower", "full"}
 
@@ -51,10 +51,17 @@ def test_the_report_holds_every_model_with_its_interval(home):
 
 
 def test_no_column_anywhere_in_the_platform_is_the_oracles(home):
-    """Lake, offline and online views, bundles, event log, reports: whatever a learner could open."""
-    names = columns_of(Workspace(home, "world").root)
+    """Lake, quarantine, offline and online views, bundles, reports, MLflow: all a learner could open."""
+    workspace = Workspace(home, "world")
+    names = columns_of(workspace.root)
     assert names >= {"item_id", "position", "propensity", "category_share_90d", "event_at"}
-    assert not [name for name in names if ORACLE.search(name)]
+    assert "user_click_rate_30d" in columns_of(workspace.feast), "online views are looked into"
+    assert {"row", "reason"} <= columns_of(workspace.quarantine)
+    tracked = cells_of(home / "mlflow.db")
+    assert {"full.ndcg_at_10", "bundle"} <= tracked
+    reported = columns_of(home / "reports")
+    assert "ndcg_at_10" in reported
+    assert leaks(names | tracked | reported) == []
 
 
 def test_the_published_bundle_is_the_evaluated_one(home):

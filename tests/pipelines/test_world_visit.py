@@ -22,6 +22,8 @@ from pipelines.world.play import play_day
 from pipelines.world.population import DAY_US, NEW_DEVICE, NEW_LOCATION, to_us
 from pipelines.world.state import begin_day, fresh_state
 from pipelines.world.visit import visit
+from serving.schemas import EventIn
+from tests.pipelines.oracle_words import keys_of, leaks
 
 DAY = datetime(2026, 3, 1, 2, tzinfo=UTC)
 
@@ -312,6 +314,21 @@ def test_the_truth_of_a_day_over_http_is_kept_by_request(world, serve, tmp_path)
     assert set(told.index) == set(rows["request_id"])
     expected = told["true_utility"].reindex(rows["request_id"]).to_numpy()
     assert rows["true_utility"].to_numpy() == pytest.approx(expected)
+
+
+def test_what_visitors_send_says_nothing_of_what_they_think(world, serve):
+    """Every body and header of a day: names that the API documents, and no other."""
+    api = FakeApi(first_ten)
+    visit(world, serve(api), day=DAY, requests=300, seed=4)
+    assert keys_of(api.asked) == {"user_id", "k", "context", "device", "location"}
+    assert keys_of(api.events) == {*EventIn.model_fields, "device", "location"}
+    assert {event["event_type"] for event in api.events} >= {"click", "cart"}
+    assert leaks(keys_of(api.asked) | keys_of(api.events)) == []
+    for event in api.events:
+        worth = {"purchase": event["value"], "rating": event["value"]}
+        assert event["value"] == worth.get(event["event_type"])
+        if event["event_type"] == "rating":
+            assert event["value"] in {1.0, 2.0, 3.0, 4.0, 5.0}
 
 
 def test_a_shifted_day_is_in_the_timeline(world, serve, tmp_path):
