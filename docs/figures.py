@@ -296,13 +296,20 @@ def _made(report: dict[str, Any], more: str = "") -> str:
     machine = f"{report['machine']['cores']} cores, Python {report['machine']['python']}"
     parts = [
         more,
-        f"seed {report['seeds'][0]}",
+        _seeds(report["seeds"]),
         machine,
         report["started_at"][:10],
         f"commit {report['git']}",
     ]
     said = ", ".join(part for part in parts if part)
     return f"<sub>`{report['command']}`: {said}.</sub>"
+
+
+def _seeds(seeds: list[int]) -> str:
+    """As few words as tell them."""
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    return f"seeds {', '.join(map(str, seeds))}"
 
 
 def main() -> None:
