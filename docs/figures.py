@@ -194,7 +194,7 @@ def loop_table(report: dict[str, Any]) -> str:
         rows.append(f"| {family} | {' | '.join(cells)} |")
     asked = (
         f"{metrics['days']} days, scale {metrics['scale']}, retraining by "
-        f"{metrics['retrain']}, {len(report['seeds'])} seeds, 95 % over seeds"
+        f"{metrics['retrain']}, 95 % over seeds"
     )
     return "\n".join([*rows, "", _made(report, asked)])
 
@@ -309,6 +309,8 @@ def _seeds(seeds: list[int]) -> str:
     """As few words as tell them."""
     if len(seeds) == 1:
         return f"seed {seeds[0]}"
+    if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
+        return f"seeds {seeds[0]} … {seeds[-1]}"
     return f"seeds {', '.join(map(str, seeds))}"
 
 

@@ -102,10 +102,10 @@ def aa(
 ) -> None:
     """A/A through the whole stack: how many 95 % intervals miss zero, where both arms are the same."""
     from pipelines.cli import _show, _workspace
-    from pipelines.loop.aa import measure, verdict
+    from pipelines.loop.aa import measure, seeds_of, verdict
 
     settings, workspace = _workspace("world")
-    with report(workspace.reports, "aa", list(range(runs))) as metrics:
+    with report(workspace.reports, "aa", seeds_of(runs)) as metrics:
         found = verdict(measure(settings.home, runs, scale, jobs))
         metrics.update(found)
     _show(found)

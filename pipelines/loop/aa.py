@@ -77,10 +77,10 @@ def measure(home: Path, runs: int, scale: str, jobs: int) -> list[Interval]:
         scale: of the worlds.
         jobs: worlds at a time.
     """
-    folder, worlds = home / "aa", math.ceil(runs / RUNS_PER_WORLD)
+    folder = home / "aa"
     shutil.rmtree(folder, ignore_errors=True)
     works = []
-    for seed in range(worlds):
+    for seed in seeds_of(runs):
         family = FAMILIES[seed % len(FAMILIES)]
         count = min(RUNS_PER_WORLD, runs - seed * RUNS_PER_WORLD)
         place = folder / f"{family}-{seed}"
@@ -92,6 +92,11 @@ def measure(home: Path, runs: int, scale: str, jobs: int) -> list[Interval]:
 
     side_by_side(works, jobs, "A/A runs", runs, lambda: len(found()))
     return [Interval(**json.loads(path.read_text())) for path in found()]
+
+
+def seeds_of(runs: int) -> list[int]:
+    """Seeds of the worlds that so many runs take."""
+    return list(range(math.ceil(runs / RUNS_PER_WORLD)))
 
 
 def runs_in(home: Path, runs: int) -> Iterator[Interval]:
