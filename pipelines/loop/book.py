@@ -8,7 +8,6 @@ day.json        written last: the day is done
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +68,6 @@ class Book:
     ) -> None:  # fmt: skip
         """Write a day down; what a broken run left of it is replaced."""
         folder = self.day(number)
-        _truth_of(folder).mkdir(parents=True, exist_ok=True)
         store.save_state(state, folder)
         store.save_pending(pending.table(), folder)
         (folder / "states.json").write_text(json.dumps(streams))
@@ -93,7 +91,7 @@ class Book:
     def _forget_states_before(self, number: int) -> None:
         """Megabytes each, and only the newest is ever read."""
         if number:
-            shutil.rmtree(_truth_of(self.day(number - 1)), ignore_errors=True)
+            store.forget_state(self.day(number - 1))
             for name in ("states.json", "served.json"):
                 (self.day(number - 1) / name).unlink(missing_ok=True)
 
@@ -155,7 +153,3 @@ def gini(shares: np.ndarray) -> float:
         return 0.0
     rank = np.arange(1, n + 1)
     return float(((2 * rank - n - 1) * ordered).sum() / (n * ordered.sum()))
-
-
-def _truth_of(folder: Path) -> Path:
-    return folder / "truth" / "world"

@@ -155,9 +155,16 @@ def load(home: Path) -> Truth:
 def save_state(state: State, home: Path) -> None:
     """Store what users remember; replaced as a whole."""
     path = _folder(home) / "state.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{os.getpid()}.npz")
     np.savez(part, allow_pickle=False, **_columns(state))
     os.replace(part, path)
+
+
+def forget_state(home: Path) -> None:
+    """Remove what users remember, and what has not arrived."""
+    for name in ("state.npz", "pending.parquet"):
+        (_folder(home) / name).unlink(missing_ok=True)
 
 
 def load_state(home: Path) -> State:

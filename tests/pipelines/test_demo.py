@@ -65,7 +65,7 @@ def test_the_demo_measures_a_lift_and_retrains_on_evidence(tmp_path):
 def the_truth_is_nowhere_but_with_the_world(home):
     """After two days of users: also what was posted, served, logged, folded, and compared."""
     workspace = Workspace(home, "world")
-    assert {path.name for path in home.iterdir()} - {"truth", "datasets"} == {
+    assert {path.name for path in home.iterdir()} - {"truth", "datasets"} <= {
         "mlflow", "mlflow.db", "reports",
     }  # fmt: skip
     logged = columns_of(workspace.event_log)
