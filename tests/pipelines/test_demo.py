@@ -5,9 +5,13 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import closing
+from itertools import product
 
+from infra.event_log import SqliteEventLog
+from infra.settings import Settings
 from infra.workspace import Workspace
-from tests.pipelines.oracle_words import cells_of, columns_of, leaks
+from tests.pipelines.oracle_words import cells_of, columns_of, keys_of, leaks
 
 
 def free_port() -> int:
@@ -63,15 +67,18 @@ def test_the_demo_measures_a_lift_and_retrains_on_evidence(tmp_path):
 
 
 def the_truth_is_nowhere_but_with_the_world(home):
-    """After two days of users: also what was posted, served, logged, folded, and compared."""
-    workspace = Workspace(home, "world")
-    assert {path.name for path in home.iterdir()} - {"truth", "datasets"} <= {
-        "mlflow", "mlflow.db", "reports",
-    }  # fmt: skip
-    logged = columns_of(workspace.event_log)
-    assert {"features", "scores", "session_id", "device"} <= logged, "slates and clicks are there"
-    names = logged | columns_of(workspace.root) | cells_of(home / "mlflow.db")
-    assert leaks(names | columns_of(home / "reports") | columns_of(home / "mlflow")) == []
+    """After two days of users: in what was served and posted, folded, stored and recorded."""
+    workspace, names = Workspace(home, "world"), set[str]()
+    with closing(SqliteEventLog(workspace.event_log, Settings().partitions)) as log:
+        for topic, partition in product(("events", "served"), range(log.partitions)):
+            for record in log.read(topic, partition, 0, 10**6):
+                context = record.value.get("context") or "{}"
+                names |= keys_of(record.value) | keys_of(json.loads(context))
+    assert {"features", "scores", "session_id", "device"} <= names, "slates and clicks are there"
+    names |= cells_of(home / "mlflow.db")
+    for folder in ("lake", "offline", "feast", "state", "bundles", "quarantine"):
+        names |= columns_of(workspace.root / folder)
+    assert leaks(names) == []
     assert "true_utility" in leaks(columns_of(home / "truth")), "where it is, it is found"
 
 
