@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.definitions import BATCH_LAG, of_view
+from features.definitions import BATCH_LAG
 from features.errors import ContractError
+from features.feature_set import CURRENT, FeatureSet
 from features.point_in_time import item_matrix
 from infra.clients import open_feast
 from infra.settings import Settings
@@ -66,6 +67,11 @@ def publish_bundle(workspace: Workspace, now: datetime | None = None) -> str:
         if not (folder / file).exists():
             raise ContractError(f"no {folder / file}; run `shortlist {step}` first")
     staged = load(folder / "bundle")
+    if leak := staged.manifest.get("leak"):
+        raise ContractError(
+            f"{staged.id} was trained on rows that look ahead (--leak {leak}): its evaluation shows "
+            "what a leak is worth, and it is never served; run `shortlist train` without"
+        )
     result = json.loads((folder / "evaluation.json").read_text())
     if result["bundle"] != staged.id:
         raise ContractError(
@@ -74,9 +80,10 @@ def publish_bundle(workspace: Workspace, now: datetime | None = None) -> str:
         )
     past, store = read_past(workspace), open_feast(workspace)
     split = time_split(past.positives["event_us"].to_numpy())
-    moment = now or fresh_at(split.end)
+    moment, features = now or fresh_at(split.end), staged.catalogue.features
     parts = replace(
-        past.parts(moment, _daily(past, store, moment), read(folder / FOR_BUNDLE)),
+        past.parts(moment, _matrix(past, store, moment, features), read(folder / FOR_BUNDLE)),
+        features=features,
         vocabulary=staged.catalogue.vocabulary,  # the codes that the ranker learned
         ranker=staged.ranker,
         trained_until=staged.manifest["trained_until"],
@@ -111,7 +118,7 @@ def publish_popular(workspace: Workspace) -> str:
     """
     past = read_past(workspace)
     moment = fresh_at(time_split(past.positives["event_us"].to_numpy()).end)
-    defaults = [feature.default for feature in of_view("item_daily")]
+    defaults = [feature.default for feature in CURRENT.item]
     parts = past.parts(moment, np.tile(defaults, (len(past.ids(moment)), 1)), retrieval=None)
     absent = dict.fromkeys(("two_tower", "covisitation", "ranker"), NOT_YET)
     return _publish(workspace, replace(parts, covisitation=None, absent=absent))
@@ -217,14 +224,15 @@ def _newest(workspace: Workspace) -> str:
     return json.loads(path.read_text())["bundle"]
 
 
-def _daily(past: Past, store: Any, moment: datetime) -> np.ndarray:
-    daily = item_matrix(store, past.ids(moment), [moment])[moment]
-    if (daily == [feature.default for feature in of_view("item_daily")]).all():
+def _matrix(past: Past, store: Any, moment: datetime, features: FeatureSet) -> np.ndarray:
+    matrix = item_matrix(store, past.ids(moment), [moment], features.item)[moment]
+    daily = [place for place, f in enumerate(features.item) if f.view == "item_daily"]
+    if (matrix[:, daily] == [features.item[place].default for place in daily]).all():
         raise ContractError(
             f"no item_daily row is known at {moment:%Y-%m-%d %H:%M} UTC, expected those of "
             f"{moment:%Y-%m-%d}; run `shortlist features` first"
         )
-    return daily
+    return matrix
 
 
 def main() -> None:

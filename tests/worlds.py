@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from features.definitions import FEATURE_NAMES, of_view
+from features.definitions import FEATURE_NAMES
+from features.feature_set import CURRENT
 from features.request import Context, UserRow, UserState, user_state
 from features.schema import DatasetInfo
 from infra.workspace import Workspace
@@ -44,7 +45,7 @@ def tiny_parts(
         info=DatasetInfo("tiny", seen_filter=seen_filter, has_impressions=True),
         items=items,
         vocabulary={"category": categories, "device": ("app", "web"), "location": ("north",)},
-        daily=rng.uniform(0, 9, (n_items, len(of_view("item_daily")))),
+        matrix=rng.uniform(0, 9, (n_items, len(CURRENT.item))),
         popular=popular_order(item_ix, event_at, n_items),
         as_of="2026-03-01T00:00:00+00:00",
         trained_until="2026-02-20T00:00:00+00:00",
