@@ -60,6 +60,7 @@ def build_features(
     hours = hours_between(midnight(min(days)), until or midnight(max(days)) + BATCH_LAG)
     batch = build_batch(workspace, days, hours, engine, master)
     batch_s = time.monotonic() - since
+    _tell(batch)
 
     since = time.monotonic()
     types = read_info(workspace.lake).positive_types
@@ -85,7 +86,8 @@ def build_batch(
         master: as in `build_features`.
 
     Returns:
-        rows: view -> rows computed now; computed: view -> moments by reason.
+        rows: view -> rows computed now; computed: view -> moments by reason; dropped: view ->
+        moments that were stale and not asked for.
     """
     types = read_info(workspace.lake).positive_types
     asked = {HOUR: list(hours)}
@@ -106,11 +108,10 @@ def build_batch(
     for view, part in todo.items():
         table = rows.get(view, schema_of(view).empty_table())
         store(workspace.offline, part, table)
-        if part.compute or part.dropped:
-            _tell(view, len(moments[view]), part.because, part.dropped)
     return {
         "rows": {view: len(rows.get(view, ())) for view in todo},
         "computed": {view: part.because for view, part in todo.items()},
+        "dropped": {view: part.dropped for view, part in todo.items() if part.dropped},
     }
 
 
@@ -120,10 +121,11 @@ def hours_between(first: datetime, until: datetime) -> list[datetime]:
     return [first + step * HOUR for step in range(count + 1)]
 
 
-def _tell(view: str, asked: int, because: Mapping[str, int], dropped: int) -> None:
-    told = [f"{count} {why}" for why, count in because.items()]
-    told += [f"{dropped} dropped as stale"] if dropped else []
-    print(f"  {view}: {sum(because.values())} of {asked} moments computed ({', '.join(told)})")
+def _tell(batch: Mapping[str, Any]) -> None:
+    for view, because in batch["computed"].items():
+        told = [f"{count} {why}" for why, count in because.items()]
+        told += [f"{n} dropped as stale"] if (n := batch["dropped"].get(view)) else []
+        print(f"  {view}: {', '.join(told) or 'nothing to do'}")
 
 
 def choose_engine(engine: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ the sources, and bundles are asked for the columns and the trees that they were 
 
 import ast
 import json
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def lineage(workspace: Workspace, name: str) -> dict[str, Any]:
     """
     versions = [f for f in BY_COLUMN.values() if name in (f.name, f.column)]
     if not versions:
-        near = ", ".join(sorted(column for column in BY_COLUMN if name[:6] in column)) or "none"
+        near = ", ".join(get_close_matches(name, BY_COLUMN, cutoff=0.5)) or "none"
         raise ContractError(f"no feature {name!r}; alike: {near}; docs/features.md lists all")
     columns = {feature.column for feature in versions}
     return {

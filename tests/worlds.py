@@ -194,6 +194,26 @@ def slates(
     return frame.assign(context=device)
 
 
+def leaky_clock(
+    n_users: int = 1500, n_items: int = 7, days: int = 20, seed: int = 21
+) -> pd.DataFrame:
+    """Everybody comes once, is shown one item, and throws a coin whether to click it.
+
+    Nothing that was known before predicts a coin: half right is the best there is. Whoever joins a
+    row that already counts the click is right every time.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(n_users):
+        second, item = int(rng.integers(0, days * 86_400 - 60)), f"i{rng.integers(n_items):02d}"
+        shown = (f"u{user:04d}", item)
+        rows.append((*shown, second, f"r{user:04d}", 1, "impression"))
+        if rng.random() < 0.5:
+            rows.append((*shown, second + 30, f"r{user:04d}", 1, "click"))
+    columns = ["user_id", "item_id", "second", "request_id", "position", "event_type"]
+    return _raw(pd.DataFrame(rows, columns=columns), days)
+
+
 def _raw(frame: pd.DataFrame, days: int) -> pd.DataFrame:
     """Times counted from `days` before NOW_US."""
     start = pd.Timestamp(NOW_US, unit="us", tz="UTC") - pd.Timedelta(days=days)

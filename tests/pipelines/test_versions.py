@@ -95,7 +95,7 @@ def test_an_unknown_feature_is_told_with_what_is_alike(two):
 def test_a_bundle_whose_version_is_gone_is_told_by_lineage_and_refused(two, monkeypatch):
     workspace, _, first, _, _ = two
     monkeypatch.delitem(BY_COLUMN, OLD)
-    with pytest.raises(ContractError, match="item_trend_7d.*keep that version among the retired"):
+    with pytest.raises(ContractError, match=r"item_trend_7d.*keep that version among the retired"):
         load(version_path(workspace.bundles, first))
     told = {read["bundle"]: read for read in lineage(workspace, NEW)["bundles"]}
     assert "keep that version" in told[first]["cannot be served"]
