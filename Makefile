@@ -28,6 +28,7 @@ check: setup  ## format, lint, types, import layers, generated pages
 	@$(BIN)/python -m docs.collect --check
 	@$(BIN)/python -m pipelines.experiments.board --check
 	@$(BIN)/python -m docs.world_card --check
+	@$(BIN)/python -m docs.feature_table --check
 
 format: setup  ## rewrite the code in the house format
 	@$(BIN)/ruff format .
@@ -46,6 +47,7 @@ docs: setup  ## regenerate docs/interview.md, the experiments' board, the figure
 	@$(BIN)/python -m docs.collect
 	@$(BIN)/python -m pipelines.experiments.board
 	@$(BIN)/python -m docs.world_card
+	@$(BIN)/python -m docs.feature_table
 	@$(BIN)/python -m docs.figures
 
 clean:  ## remove all state (var/) and caches; .venv stays

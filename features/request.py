@@ -3,8 +3,8 @@
 Training rows and served requests are made by the same `assemble`, from the same values in the
 same types, so "the feature meant something else in training" cannot happen here. Pure NumPy.
 
-Throughout: N catalogue, C categories, T kept history (newest first), K items asked for, F features.
-Fu, Fi, Fc, Fs are the features of user_daily, item_daily, user_category_daily and user_stream.
+Throughout: N catalogue, C categories, T kept history (newest first), K items asked for, D embedding,
+F features of the catalogue's set; Fu, Fi, Fc are those stored by user, by item, and by user and category.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,26 +13,24 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from features.definitions import FEATURE_NAMES, NEVER_DAYS, VIEWS, of_view
+from features.definitions import NEVER_DAYS, PAIR_VIEWS, USER_VIEWS, stored_of
+from features.feature_set import CURRENT, FeatureSet
 from features.schema import OTHER
 
 RECENT = 10
-"""Newest positives that `category_share_recent` looks at."""
+"""Newest positives that `category_share_recent` and `history_cosine_max` look at."""
 
 DAY_US, HOUR_US, MINUTE_US = 86_400_000_000, 3_600_000_000, 60_000_000
 EPOCH_WEEKDAY = 3
 """1970-01-01 was a Thursday, and Monday is 0."""
-
-STORED_USER_VIEWS = ("user_daily", "user_stream")
-"""Views with one row per user; `user_category_daily` has one per user and category."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
     """What the stores know about one user at one moment; the same from online and offline."""
 
-    values: dict[str, float]  # user_daily and user_stream by feature name, defaults filled in
-    category_rows: dict[str, dict[str, float]]  # category -> user_category_daily; known ones only
+    values: dict[str, float]  # USER_VIEWS by column, every stored version; defaults filled in
+    category_rows: dict[str, dict[str, float]]  # category -> PAIR_VIEWS by column; known ones only
     history_items: list[str]  # newest first, at most HISTORY_LENGTH
     history_at: list[int]  # µs since 1970, beside history_items
     last_event_at: int  # µs since 1970; 0 = never
@@ -42,9 +40,8 @@ class UserRow:
     @classmethod
     def unknown(cls) -> "UserRow":
         """A user nobody has seen: every default, no history, every view missing."""
-        values = {f.name: f.default for view in STORED_USER_VIEWS for f in of_view(view)}
-        missing = (*STORED_USER_VIEWS, "user_category_daily")
-        return cls(values, {}, [], [], 0, missing)
+        values = {f.column: f.default for view in USER_VIEWS for f in stored_of(view)}
+        return cls(values, {}, [], [], 0, (*USER_VIEWS, *PAIR_VIEWS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +52,10 @@ class Catalogue:
     index: dict[str, int]  # item id -> row
     category: np.ndarray  # (N,) int codes, place in vocabulary["category"]; -1 = unknown
     subcategory: np.ndarray  # (N,) int codes; -1 = unknown
-    daily: np.ndarray  # (N, Fi) float64, order of of_view("item_daily")
+    matrix: np.ndarray  # (N, Fi) float64, columns `features.item`
     vocabulary: dict[str, tuple[str, ...]]  # "category", "device", "location" -> names by code
+    features: FeatureSet = CURRENT
+    vectors: np.ndarray | None = None  # (N, D) float32, unit length
 
     @classmethod
     def of(
@@ -64,7 +63,7 @@ class Catalogue:
         item_ids: Sequence[str],
         categories: Sequence[str | None],
         subcategories: Sequence[str | None],
-        daily: np.ndarray,
+        matrix: np.ndarray,
         *,
         devices: Sequence[str] = (),
         locations: Sequence[str] = (),
@@ -77,7 +76,7 @@ class Catalogue:
             index={item_id: ix for ix, item_id in enumerate(item_ids)},
             category=category,
             subcategory=_codes(subcategories)[1],
-            daily=np.asarray(daily, dtype=np.float64),
+            matrix=np.asarray(matrix, dtype=np.float64),
             vocabulary=vocabulary,
         )
 
@@ -86,9 +85,8 @@ class Catalogue:
 class UserState:
     """A UserRow as arrays aligned to one Catalogue."""
 
-    daily: np.ndarray  # (Fu,)
-    stream: np.ndarray  # (Fs,)
-    categories: np.ndarray  # (C, Fc)
+    stored: np.ndarray  # (Fu,)
+    categories: np.ndarray  # (C + 1, Fc); the last row holds the defaults, where code -1 finds it
     history_ix: np.ndarray  # (T,) int64, row in the catalogue; -1 = not in it
     history_at: np.ndarray  # (T,) int64, µs since 1970
     last_event_at: int  # µs since 1970; 0 = never
@@ -105,14 +103,14 @@ class Context:
 
 def user_state(row: UserRow, catalogue: Catalogue) -> UserState:
     """Align one user's row to the catalogue's codes; done once per request."""
-    names = catalogue.vocabulary["category"]
-    categories = np.tile(_CATEGORY_DEFAULTS, (len(names), 1))  # (C, Fc)
+    names, features = catalogue.vocabulary["category"], catalogue.features
+    defaults = np.array([f.default for f in features.pair], dtype=np.float64)
+    categories = np.tile(defaults, (len(names) + 1, 1))  # (C + 1, Fc)
     for code, name in enumerate(names):
         if known := row.category_rows.get(name):
-            categories[code] = [known[f.name] for f in _CATEGORY_FEATURES]
+            categories[code] = [known.get(f.column, f.default) for f in features.pair]
     return UserState(
-        daily=np.array([row.values[f.name] for f in of_view("user_daily")], dtype=np.float64),
-        stream=np.array([row.values[f.name] for f in of_view("user_stream")], dtype=np.float64),
+        stored=np.array([row.values[f.column] for f in features.user], dtype=np.float64),
         categories=categories,
         history_ix=np.array([catalogue.index.get(i, -1) for i in row.history_items], np.int64),
         history_at=np.array(row.history_at, dtype=np.int64),
@@ -140,6 +138,7 @@ def assemble(
     retrieval_score: np.ndarray,
     rr: np.ndarray,
     position: np.ndarray | None = None,
+    item_rows: np.ndarray | None = None,
 ) -> np.ndarray:
     """One row of model input per item.
 
@@ -152,9 +151,11 @@ def assemble(
         rr: (K, 4) 1 / rank in two_tower, covisitation, history, popular; 0 = not among them.
         position: (K,) 1-based place in the slate, known in training only. None = 0, the value
             every served item gets.
+        item_rows: (K, Fi) the items' stored features at another moment than the catalogue's, in
+            training; None = the catalogue's own.
 
     Returns:
-        (K, F) float32, columns in the order of FEATURE_NAMES.
+        (K, F) float32, columns in the order of `catalogue.features`.
 
     Interview: How do you keep training and serving features the same?
         Both call this one function; it takes only arrays, so it cannot read a table that the other
@@ -166,28 +167,30 @@ def assemble(
     """
     K = len(item_ix)
     assert rr.shape == (K, 4), f"rr is {rr.shape}, expected {(K, 4)}"
+    features = catalogue.features
+    stored = catalogue.matrix[item_ix] if item_rows is None else item_rows  # (K, Fi)
     category = catalogue.category[item_ix]  # (K,)
-    daily = catalogue.daily[item_ix]  # (K, Fi)
-    out = np.empty((K, len(FEATURE_NAMES)), dtype=np.float32)
-    out[:, _COLUMNS["user_daily"]] = user.daily
-    out[:, _COLUMNS["item_daily"]] = daily
-    # The default row goes last, where code -1 finds it.
-    out[:, _COLUMNS["user_category_daily"]] = np.vstack([user.categories, _CATEGORY_DEFAULTS])[
-        category
-    ]
-    out[:, _COLUMNS["user_stream"]] = user.stream
-    out[:, _COLUMNS["request"]] = 0.0
-    for name, value in {
+    out = np.zeros((K, len(features.names)), dtype=np.float32)
+    out[:, features.user_places] = user.stored
+    out[:, features.item_places] = stored
+    out[:, features.pair_places] = user.categories[category]
+    made = {
         **_context_features(user, context),
         **_history_features(user, catalogue, item_ix, category, context.now_us),
+        **dict(zip(RR_COLUMNS, rr.T, strict=True)),
         "category": category,
-        "price_ratio": _price_ratio(daily[:, _PRICE], user.daily[_PRICE_MEAN]),
+        "history_cosine_max": _cosine_max(catalogue, item_ix, user.history_ix[:RECENT]),
         "retrieval_score": retrieval_score,
         "position": 0.0 if position is None else position,
-    }.items():
-        out[:, _COLUMN[name]] = value
-    out[:, _RR] = rr
+    }
+    for name, value in made.items():
+        if name in features.place:
+            out[:, features.place[name]] = value
+    _add_prices(out, features)
     return out
+
+
+RR_COLUMNS = ("two_tower_rr", "covisitation_rr", "history_rr", "popular_rr")
 
 
 def _context_features(user: UserState, context: Context) -> dict[str, float]:
@@ -228,11 +231,27 @@ def _past(codes: np.ndarray, history_ix: np.ndarray) -> np.ndarray:
     return np.where((history_ix >= 0) & (found >= 0), found, -2)
 
 
-def _price_ratio(price: np.ndarray, mean: float) -> np.ndarray:
-    """(K,) item price / user's mean price; 1 where either is unknown, which is stored as 0."""
-    if mean <= 0:
-        return np.ones(len(price))
-    return np.where(price > 0, price / mean, 1.0)
+def _cosine_max(catalogue: Catalogue, item_ix: np.ndarray, recent: np.ndarray) -> np.ndarray:
+    """(K,) cosine to the nearest of the recent items that have a vector; 0 without one."""
+    recent = recent[recent >= 0]
+    if catalogue.vectors is None or not len(recent):
+        return np.zeros(len(item_ix))
+    alike: np.ndarray = catalogue.vectors[item_ix] @ catalogue.vectors[recent].T  # (K, <= RECENT)
+    return alike.max(axis=1)
+
+
+def _add_prices(out: np.ndarray, features: FeatureSet) -> None:
+    """What compares the item's price with the user's; unknown prices are stored as 0."""
+    place = features.place
+    if "price_ratio" not in place and "price_affinity" not in place:
+        return
+    price, mean = out[:, place["item_price"]], out[:, place["price_mean_90d"]]  # (K,) both
+    known = (price > 0) & (mean > 0)
+    if "price_ratio" in place:
+        out[:, place["price_ratio"]] = np.divide(price, mean, out=np.ones_like(price), where=known)
+    if "price_affinity" in place:
+        apart = np.abs(out[:, place["item_price_level"]] - out[:, place["price_level_90d"]])
+        out[:, place["price_affinity"]] = np.where(known, 1.0 - apart, 0.5)
 
 
 def microseconds(moment: datetime) -> int:
@@ -256,18 +275,4 @@ def _code(names: tuple[str, ...], name: str) -> int:
     return names.index(name) if name in names else -1
 
 
-def _columns(view: str) -> slice:
-    """Where a view's features sit in a row; the table keeps each view together."""
-    places = [FEATURE_NAMES.index(f.name) for f in of_view(view)]
-    assert places == list(range(places[0], places[0] + len(places))), f"{view} is not contiguous"
-    return slice(places[0], places[0] + len(places))
-
-
-_COLUMNS = {view: _columns(view) for view in VIEWS}
-_COLUMN = {name: place for place, name in enumerate(FEATURE_NAMES)}
-_RR = [_COLUMN[f"{source}_rr"] for source in ("two_tower", "covisitation", "history", "popular")]
-_PRICE = [f.name for f in of_view("item_daily")].index("item_price")
-_PRICE_MEAN = [f.name for f in of_view("user_daily")].index("price_mean_90d")
-_CATEGORY_FEATURES = of_view("user_category_daily")
-_CATEGORY_DEFAULTS = np.array([f.default for f in _CATEGORY_FEATURES])
 _CONTEXT_KEYS = ("device", "location")

@@ -9,6 +9,7 @@ is not known here; its lock and its errors come with the opened store.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -19,18 +20,32 @@ from features.batch import AS_OF, CREATED
 from features.definitions import (
     HISTORY_AT,
     HISTORY_ITEMS,
+    ITEM_VIEWS,
     LAST_EVENT_AT,
+    PAIR_VIEWS,
+    USER_VIEWS,
     VERSION,
     VIEWS,
-    of_view,
+    Feature,
+    stored_of,
 )
 from features.errors import FeaturesUnavailable
-from features.request import STORED_USER_VIEWS, UserRow
+from features.feature_set import CURRENT
+from features.request import UserRow
 
 PUSH_SOURCE = "user_stream_push"
 
 STREAM_COLUMNS = (HISTORY_ITEMS, HISTORY_AT, LAST_EVENT_AT, VERSION)
 """Columns of `user_stream` beside its features."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRows:
+    """Stored features of N items, as they are online."""
+
+    matrix: np.ndarray  # (N, Fi) float64
+    as_of: dict[str, datetime | None]  # view -> when its newest row holds; None = it has none
+
 
 Stored = tuple[datetime | None, dict[str, Any]]
 """(time its values hold, value by feature name); (None, {}) where there is no row."""
@@ -89,15 +104,16 @@ class OnlineStore:
             the whole entity, all views at once.
             Shown by: tests/features/test_store.py::test_a_row_older_than_its_ttl_counts_as_missing
         """
-        found = {view: self._read(view, [{"user_id": user_id}])[0] for view in STORED_USER_VIEWS}
+        found = {view: self._read(view, [{"user_id": user_id}])[0] for view in USER_VIEWS}
         keys = [{"user_id": user_id, "category": category} for category in categories]
-        per_category = self._read("user_category_daily", keys)
-        rows = {
-            category: values
-            for category, (as_of, values) in zip(categories, per_category, strict=True)
-            if as_of is not None and is_young("user_category_daily", as_of, now)
-        }
-        moments = {"user_category_daily": max((m for m, _ in per_category if m), default=None)}
+        rows: dict[str, dict[str, Any]] = {}
+        moments: dict[str, datetime | None] = {}
+        for view in PAIR_VIEWS:
+            per_category = self._read(view, keys)
+            moments[view] = max((m for m, _ in per_category if m), default=None)
+            for category, (as_of, values) in zip(categories, per_category, strict=True):
+                if as_of is not None and is_young(view, as_of, now):
+                    rows.setdefault(category, {}).update(values)
         moments |= {view: as_of for view, (as_of, _) in found.items()}
         young = {view for view, moment in moments.items() if moment and is_young(view, moment, now)}
         return user_row(
@@ -107,15 +123,37 @@ class OnlineStore:
             age_s={v: (now - m).total_seconds() for v, m in moments.items() if m is not None},
         )
 
-    def read_items(self, item_ids: Sequence[str]) -> np.ndarray:
-        """(N, Fi) values of item_daily, defaults where an item has no row.
+    def read_items(
+        self,
+        item_ids: Sequence[str],
+        now: datetime | None = None,
+        columns: Sequence[Feature] = CURRENT.item,
+    ) -> "ItemRows":
+        """Stored features of items; serving fills its matrix with it, never within a request.
 
-        Serving reads items from its bundle's matrix; this is what the matrix is compared with.
+        Args:
+            item_ids: (N,) ids.
+            now: rows that are older than their view's TTL by then count as missing; None = all count.
+            columns: features of items, in the order wanted.
+
+        Returns:
+            The values with defaults where an item has no row, and each view's newest time.
         """
-        rows = self._read("item_daily", [{"item_id": item_id} for item_id in item_ids])
-        columns = of_view("item_daily")
-        values = [[float(row.get(f.name, f.default)) for f in columns] for _, row in rows]
-        return np.array(values, dtype=np.float64).reshape(len(item_ids), len(columns))
+        matrix = np.tile([f.default for f in columns], (len(item_ids), 1)).astype(np.float64)
+        newest: dict[str, datetime | None] = {}
+        for view in ITEM_VIEWS:
+            names = [f.column for f in columns if f.view == view]
+            places = [place for place, f in enumerate(columns) if f.view == view]
+            if not names:
+                continue
+            rows = self._read(view, [{"item_id": item_id} for item_id in item_ids], only=names)
+            newest[view] = max((as_of for as_of, _ in rows if as_of), default=None)
+            for row, (as_of, values) in enumerate(rows):
+                if as_of is not None and (now is None or is_young(view, as_of, now)):
+                    matrix[row, places] = [
+                        values.get(n, matrix[row, p]) for n, p in zip(names, places, strict=True)
+                    ]
+        return ItemRows(matrix, newest)
 
     def read_stream(self, user_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Every column of `user_stream` as it is stored, whatever its age; only users with a row."""
@@ -231,9 +269,9 @@ def user_row(
 ) -> UserRow:
     """A UserRow from the values of each view, online or offline; defaults where a view has none."""
     values = {
-        f.name: float(found.get(view, {}).get(f.name, f.default))
-        for view in STORED_USER_VIEWS
-        for f in of_view(view)
+        f.column: float(found.get(view, {}).get(f.column, f.default))
+        for view in USER_VIEWS
+        for f in stored_of(view)
     }
     stream = found.get("user_stream", {})
     return UserRow(

@@ -13,8 +13,13 @@ JAVA_NEEDED = 17
 DRIVER_MEMORY = "1g"
 """A day's sums of a few hundred thousand events need far less; the heap is not taken up front."""
 
+LOCAL_MASTER = "local[2]"
+"""Two cores of this machine."""
+
+EVERYWHERE = {"spark.sql.session.timeZone": "UTC"}
+"""What the values depend on."""
+
 LOCAL = {
-    "spark.sql.session.timeZone": "UTC",
     "spark.sql.shuffle.partitions": "2",  # the default of 200 is 200 tasks for a few thousand rows
     "spark.driver.memory": DRIVER_MEMORY,
     "spark.driver.host": "127.0.0.1",
@@ -43,15 +48,20 @@ def java_version() -> int | None:
 
 
 @contextmanager
-def open_spark(cores: int = 2) -> Iterator[Any]:
-    """A local Spark session; one that is open already is used and left open."""
+def open_spark(master: str = LOCAL_MASTER) -> Iterator[Any]:
+    """A Spark session; one that is open already is used and left open.
+
+    Args:
+        master: local, with the settings of LOCAL; another one is a cluster, which has its own.
+    """
     from pyspark.sql import SparkSession
 
     if (active := SparkSession.getActiveSession()) is not None:
         yield active
         return
-    builder = SparkSession.builder.appName("shortlist").master(f"local[{cores}]")
-    for key, value in LOCAL.items():
+    builder = SparkSession.builder.appName("shortlist").master(master)
+    settings = EVERYWHERE | LOCAL if master.startswith("local") else EVERYWHERE
+    for key, value in settings.items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
     try:

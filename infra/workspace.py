@@ -76,6 +76,11 @@ class Workspace:
         return self.root / "training"
 
     @property
+    def items_mark(self) -> Path:
+        """Rewritten after item rows were written online; serving watches it."""
+        return self.feast / "items.json"
+
+    @property
     def bundles(self) -> Path:
         """versions/<id>/ and the pointer `current`."""
         return self.root / "bundles"

@@ -1,9 +1,9 @@
 """One bundle, one version: everything that one answer needs, written and read as a whole.
 
     manifest.json         id, sha256 of each file, data set, as_of, trained_until, metrics, absent
-    features.json         name, dtype, default and view of every column, in order; the vocabulary
+    features.json         name, version, dtype, default and view of every column, in order; the vocabulary
     items.parquet         item_id, title, category, subcategory, price; row = item_ix everywhere
-    item_matrix.npy       (N, Fi) daily item features as of `as_of`
+    item_matrix.npy       (N, Fi) stored item features as of `as_of`
     popular.npy           (N,) all items, the recently popular first
     covisitation_*.npy    neighbours and their scores                        optional
     item_vectors.npy      (N, D) unit vectors of the item tower              optional
@@ -25,15 +25,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.definitions import FEATURES, of_view
 from features.errors import ContractError
+from features.feature_set import FeatureSet
 from features.request import Catalogue
 from features.schema import DatasetInfo
 from models.covisitation import Neighbours
 from models.index import Index, build
 from models.manifest import read_file, read_manifest
 from models.ranker import Ranker
-from models.staging import Parts, feature_list, write
+from models.staging import Parts, write
 from models.user_tower import UserTower
 from models.versions import current, point_to, publish, rollback, verify, version_path
 
@@ -102,7 +102,11 @@ def of_parts(parts: Parts, path: Path | None, manifest: dict[str, Any]) -> Bundl
     return Bundle(
         id=manifest["id"],
         info=parts.info,
-        catalogue=catalogue_of(parts.items, parts.daily, parts.vocabulary),
+        catalogue=replace(
+            catalogue_of(parts.items, parts.matrix, parts.vocabulary),
+            features=parts.features,
+            vectors=vectors,
+        ),
         titles=parts.items["title"].to_numpy(dtype=str),
         prices=parts.items["price"].to_numpy(dtype=np.float64),
         popular=parts.popular,
@@ -122,6 +126,7 @@ def _parts(path: Path, manifest: dict[str, Any]) -> Parts:
     names, info = manifest["files"], manifest["info"]
     items = pd.read_parquet(io.BytesIO(read_file(path, "items.parquet", manifest)))
     n = len(items)
+    features, vocabulary = _columns(path, read_file(path, "features.json", manifest))
     covisitation = vectors = tower = ranker = None
     if "covisitation_ix.npy" in names:
         ix = _array(path, "covisitation_ix.npy", manifest, (n, None))
@@ -134,12 +139,12 @@ def _parts(path: Path, manifest: dict[str, Any]) -> Parts:
         tower = UserTower.from_bytes(content, str(path / "user_tower.safetensors"))
     if "ranker.txt" in names:
         text = read_file(path, "ranker.txt", manifest).decode()
-        ranker = Ranker.from_text(text, str(path / "ranker.txt"))
+        ranker = Ranker.from_text(text, str(path / "ranker.txt"), features)
     return Parts(
         info=DatasetInfo(**{**info, "positive_types": tuple(info["positive_types"])}),
         items=items,
-        vocabulary=_vocabulary(path, read_file(path, "features.json", manifest)),
-        daily=_array(path, "item_matrix.npy", manifest, (n, len(of_view("item_daily")))),
+        vocabulary=vocabulary,
+        matrix=_array(path, "item_matrix.npy", manifest, (n, len(features.item))),
         popular=_array(path, "popular.npy", manifest, (n,)),
         as_of=manifest["as_of"],
         trained_until=manifest["trained_until"],
@@ -148,11 +153,12 @@ def _parts(path: Path, manifest: dict[str, Any]) -> Parts:
         tower=tower,
         ranker=ranker,
         sample_users=json.loads(read_file(path, "sample_users.json", manifest)),
+        features=features,
     )
 
 
 def catalogue_of(
-    items: pd.DataFrame, daily: np.ndarray, vocabulary: dict[str, tuple[str, ...]]
+    items: pd.DataFrame, matrix: np.ndarray, vocabulary: dict[str, tuple[str, ...]]
 ) -> Catalogue:
     """The catalogue of ITEM_COLUMNS rows, its category codes taken from a fixed vocabulary.
 
@@ -165,29 +171,17 @@ def catalogue_of(
         items["item_id"].tolist(),
         categories,
         items["subcategory"].where(items["subcategory"].notna(), None).tolist(),
-        daily,
+        matrix,
     )
     codes = np.array([code.get(name, -1) for name in categories], dtype=np.int64)
     return replace(catalogue, category=codes, vocabulary=vocabulary)
 
 
-def _vocabulary(path: Path, content: bytes) -> dict[str, tuple[str, ...]]:
-    """The stored vocabulary, once the stored feature list is known to be ours."""
+def _columns(path: Path, content: bytes) -> tuple[FeatureSet, dict[str, tuple[str, ...]]]:
+    """The features that the bundle reads, once all of them are known to be computed; the vocabulary."""
     stored = json.loads(content)
-    for place, (seen, expected) in enumerate(
-        zip(stored["features"], feature_list(), strict=False), start=1
-    ):
-        if seen != expected:
-            raise ContractError(
-                f"{path / 'features.json'}: column {place} is {seen}, expected {expected}; "
-                "the bundle was made for other features, train and publish again"
-            )
-    if len(stored["features"]) != len(FEATURES):
-        raise ContractError(
-            f"{path / 'features.json'}: {len(stored['features'])} columns, expected "
-            f"{len(FEATURES)}; train and publish again"
-        )
-    return {key: tuple(names) for key, names in stored["vocabulary"].items()}
+    features = FeatureSet.told(stored["features"], str(path / "features.json"))
+    return features, {key: tuple(names) for key, names in stored["vocabulary"].items()}
 
 
 def _array(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.definitions import FEATURE_NAMES, FEATURES
 from features.errors import ContractError
+from features.feature_set import CURRENT, FeatureSet
 
 # LightGBM looks for scikit-learn on import, to wrap itself for it. Nothing here uses the wrappers,
 # and where it is installed that look costs a second and a half of every start of the API.
@@ -20,8 +20,6 @@ import lightgbm as lgb  # noqa: E402  # after the mark
 
 if _hide:
     del sys.modules["sklearn"]
-
-CATEGORICAL = [f.name for f in FEATURES if f.dtype == "category"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +50,26 @@ class Ranker:
         return np.asarray(self.booster.predict(features, num_threads=1), dtype=np.float64)
 
     @classmethod
-    def from_text(cls, text: str, file: str = "ranker.txt") -> "Ranker":
+    def from_text(
+        cls, text: str, file: str = "ranker.txt", columns: FeatureSet = CURRENT
+    ) -> "Ranker":
         """Inverse of `text`.
 
         Raises:
-            ContractError: not a LightGBM model, or trained on other columns than FEATURE_NAMES.
+            ContractError: not a LightGBM model, or trained on other columns than those given.
         """
         try:
             booster = lgb.Booster(model_str=text)
         except lgb.basic.LightGBMError as error:
             raise ContractError(f"{file}: not a LightGBM model ({error}); train again") from error
         names = tuple(booster.feature_name())
-        if names != FEATURE_NAMES:
+        if names != columns.names:
             differs = [
-                pair for pair in zip(names, FEATURE_NAMES, strict=False) if pair[0] != pair[1]
+                pair for pair in zip(names, columns.names, strict=False) if pair[0] != pair[1]
             ]
             raise ContractError(
                 f"{file}: trained on {len(names)} columns, first difference {differs[:1]}, "
-                f"expected the {len(FEATURE_NAMES)} of features/definitions.py; train again"
+                f"expected the {len(columns.names)} of its bundle; train again"
             )
         return cls(booster, text)
 
@@ -80,15 +80,17 @@ def fit(
     group_sizes: np.ndarray,
     seed: int,
     settings: RankerSettings | None = None,
+    columns: FeatureSet = CURRENT,
 ) -> Ranker:
     """Train on groups of rows, one group per query.
 
     Args:
-        features: (R, F) float32 in the order of FEATURE_NAMES, rows of a group together.
+        features: (R, F) float32 in the order of `columns`, rows of a group together.
         labels: (R,) 1 = wanted, 0 = not.
         group_sizes: (G,) rows per group, summing to R.
         seed: of every random choice.
         settings: defaults are the measured ones.
+        columns: what the features are; what is current unless named.
     """
     settings = settings or RankerSettings()
     assert group_sizes.sum() == len(features) == len(labels)
@@ -96,12 +98,12 @@ def fit(
         features,
         label=labels,
         group=group_sizes,
-        feature_name=list(FEATURE_NAMES),
-        categorical_feature=CATEGORICAL,
+        feature_name=list(columns.names),
+        categorical_feature=[f.column for f in columns.features if f.dtype == "category"],
         free_raw_data=True,
     )
     booster = lgb.train(_parameters(settings, seed), rows, num_boost_round=settings.trees)
-    return Ranker.from_text(booster.model_to_string())
+    return Ranker.from_text(booster.model_to_string(), columns=columns)
 
 
 def _parameters(settings: RankerSettings, seed: int) -> dict[str, object]:

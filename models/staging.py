@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from features.definitions import FEATURES
+from features.feature_set import CURRENT, FeatureSet, told_as
 from features.schema import DatasetInfo
 from models.covisitation import Neighbours
 from models.manifest import FORMAT, MANIFEST, bundle_id, digest
@@ -31,7 +31,7 @@ class Parts:
     info: DatasetInfo
     items: pd.DataFrame  # ITEM_COLUMNS, one row per item, row = item_ix
     vocabulary: dict[str, tuple[str, ...]]  # "category", "device", "location"
-    daily: np.ndarray  # (N, Fi)
+    matrix: np.ndarray  # (N, Fi) stored features of the items, columns `features.item`
     popular: np.ndarray  # (N,)
     as_of: str  # ISO time: what the catalogue, popularity and neighbours know
     trained_until: str  # ISO time: what the towers and the ranker know
@@ -43,6 +43,8 @@ class Parts:
     metrics: dict[str, Any] | None = None
     reference: pd.DataFrame | None = None
     sample_users: list[str] | None = None
+    features: FeatureSet = CURRENT
+    leak: str | None = None  # how its training rows looked ahead; such a bundle is never published
 
 
 def write(staging: Path, parts: Parts) -> dict[str, Any]:
@@ -67,6 +69,8 @@ def write(staging: Path, parts: Parts) -> dict[str, Any]:
         "absent": parts.absent or {},
         "metrics": parts.metrics or {},
     }
+    if parts.leak:
+        manifest["leak"] = parts.leak
     manifest["id"] = bundle_id(manifest)
     (staging / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
     return manifest
@@ -76,10 +80,15 @@ def _contents(parts: Parts) -> dict[str, bytes]:
     """File name -> bytes; the same parts give the same bytes."""
     contents = {
         "features.json": json.dumps(
-            {"features": feature_list(), "vocabulary": parts.vocabulary}, indent=1, sort_keys=True
+            {
+                "features": [told_as(feature) for feature in parts.features.features],
+                "vocabulary": parts.vocabulary,
+            },
+            indent=1,
+            sort_keys=True,
         ).encode(),
         "items.parquet": _parquet(parts.items[ITEM_COLUMNS]),
-        "item_matrix.npy": _npy(parts.daily, np.float64),
+        "item_matrix.npy": _npy(parts.matrix, np.float64),
         "popular.npy": _npy(parts.popular, np.int64),
         "sample_users.json": json.dumps(parts.sample_users or []).encode(),
     }
@@ -95,13 +104,6 @@ def _contents(parts: Parts) -> dict[str, bytes]:
     if parts.reference is not None:
         contents["reference.parquet"] = _parquet(parts.reference)
     return contents
-
-
-def feature_list() -> list[dict[str, Any]]:
-    """The feature table as the bundle stores and checks it."""
-    return [
-        {"name": f.name, "dtype": f.dtype, "default": f.default, "view": f.view} for f in FEATURES
-    ]
 
 
 def _npy(array: np.ndarray, dtype: type) -> bytes:

@@ -8,6 +8,7 @@ slate share a user, so rows are not independent. With thousands of rows every ha
 "significant". A distance has a size; its noise with a few hundred users lies below the thresholds.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,16 @@ import pandas as pd
 from evidently import DataDefinition, Dataset, Report
 from evidently.presets import DataDriftPreset
 
-from features.definitions import BY_NAME, FEATURE_NAMES, of_view
+from features.definitions import BY_COLUMN, FEATURE_NAMES
 from infra.event_log import Reader
 from infra.reports import write_json
+from monitoring.policy import MOMENTARY
 
 SCORE = "score"
 METHODS = {"number": ("wasserstein", 0.25), "category": ("jensenshannon", 0.2)}
 """Distance and threshold. wasserstein: mean shift in standard deviations of the reference.
 jensenshannon: 0 = same shares, 0.83 = nothing in common. Two groups of 300 users differ by up to
 0.2 in a skewed column; half of all visitors being of a new kind moves theirs by 0.4 and more."""
-
-MOMENTARY = frozenset(
-    {"hour_of_day", "day_of_week", "position", "idle_minutes"}
-    | {feature.name for feature in of_view("user_stream")}
-)
-"""Not compared: they say when in the day or in the session a slate was served. The reference was
-taken at one moment, so these differ on every healthy day."""
 
 ROWS_MAX = 20_000
 """Rows of a side that are compared, drawn with a fixed seed: more take longer and change nothing."""
@@ -49,6 +44,7 @@ def served_frame(
     until: datetime | None = None,
     bundle: str | None = None,
     newest: int | None = None,
+    columns: Sequence[str] = FEATURE_NAMES,
 ) -> pd.DataFrame:
     """What the model read and said for every served item, from the log's topic `served`.
 
@@ -59,12 +55,13 @@ def served_frame(
         bundle: only what this bundle served; scores of two bundles do not compare.
         newest: read no more than so many of the newest slates of each partition; None = all. A log
             that grows for weeks is not to be read whole to judge the last hour.
+        columns: features of the bundle, in its order.
 
     Returns:
-        Columns FEATURE_NAMES and `score`, one row per item. Slates without features (the popular
+        `columns` and `score`, one row per item. Slates without features (the popular
         arm, the lower rungs) are left out. Missing values are NaN.
     """
-    blocks = [np.empty((0, len(FEATURE_NAMES) + 1))]
+    blocks = [np.empty((0, len(columns) + 1))]
     for partition in range(log.partitions):
         end = log.end_offset("served", partition)
         offset = 0 if newest is None else max(end - newest, 0)
@@ -82,7 +79,7 @@ def served_frame(
                 and bundle in (None, slate["bundle"])
                 and _within(slate["served_at"], since, until)
             ]
-    return pd.DataFrame(np.concatenate(blocks), columns=[*FEATURE_NAMES, SCORE])
+    return pd.DataFrame(np.concatenate(blocks), columns=[*columns, SCORE])
 
 
 def _within(served_at: str, since: datetime | None, until: datetime | None) -> bool:
@@ -94,7 +91,7 @@ def drift_report(reference: pd.DataFrame, current: pd.DataFrame, out_dir: Path) 
     """Compare two frames column by column and keep the report as HTML and JSON in `out_dir`.
 
     Args:
-        reference: rows the bundle was evaluated on; FEATURE_NAMES and `score`.
+        reference: rows the bundle was evaluated on; its features and `score`.
         current: rows served, from `served_frame`.
         out_dir: gets drift-NNNN.html and drift-NNNN.json.
 
@@ -113,7 +110,7 @@ def drift_report(reference: pd.DataFrame, current: pd.DataFrame, out_dir: Path) 
         change of taste at unchanged inputs, for which clicks at a fixed score are watched.
         Shown by: tests/monitoring/test_drift.py::test_two_halves_of_one_population_are_quiet
     """
-    names = [name for name in (*FEATURE_NAMES, SCORE) if name not in MOMENTARY]
+    names = [name for name in reference.columns if name not in MOMENTARY]
     columns = {name: _trivial(reference[name], current[name]) for name in names}
     measured = [name for name in names if columns[name] is None]
     html = None
@@ -145,7 +142,7 @@ def _last_number(out_dir: Path) -> int:
 
 
 def _kind(name: str) -> str:
-    feature = BY_NAME.get(name)
+    feature = BY_COLUMN.get(name)
     return "category" if feature is not None and feature.dtype == "category" else "number"
 
 
@@ -210,7 +207,7 @@ def _quality(name: str, reference: pd.Series, current: pd.Series) -> dict[str, f
     low, high = known.min(), known.max()
     slack = max(high - low, abs(high), abs(low), 1.0)
     outside = (current < low - slack) | (current > high + slack)
-    outside &= current != BY_NAME[name].default
+    outside &= current != BY_COLUMN[name].default
     return {"null_share": null_share, "outside_share": float(outside.mean())}
 
 

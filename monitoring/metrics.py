@@ -41,6 +41,15 @@ class Metrics:
             ["view"],
             registry=registry,
         )
+        self.item_refreshes = Counter(
+            "shortlist_item_refreshes",
+            "Readings of all item features: done, failed, or empty (nothing there, old ones kept).",
+            ["outcome"],
+            registry=registry,
+        )
+        self.item_refresh_seconds = Gauge(
+            "shortlist_item_refresh_seconds", "What the last reading took.", registry=registry
+        )
         self.stage_seconds = Histogram(
             "shortlist_stage_seconds",
             "Time in one stage of a recommendation; total is the whole.",

@@ -4,6 +4,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from features.definitions import BY_COLUMN
+
+MOMENTARY = frozenset(
+    {"hour_of_day", "day_of_week", "position", "idle_minutes"}
+    | {name for name, feature in BY_COLUMN.items() if feature.tier in ("hourly", "seconds")}
+)
+"""Not compared: they say when in the day, the hour or the session a slate was served. The reference was
+taken at one moment, so these differ on every healthy day."""
+
 NAMED = 6
 """Columns that a sentence names at most."""
 

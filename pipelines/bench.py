@@ -89,7 +89,7 @@ def _pairs(
     ids = bundle.catalogue.item_ids[items].tolist()
     pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         f"{count} items' features: matrix in the process, online store": (
-            lambda: bundle.catalogue.daily[items],
+            lambda: bundle.catalogue.matrix[items],
             lambda: store.read_items(ids),
         )
     }

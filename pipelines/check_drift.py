@@ -42,7 +42,7 @@ def check_drift(
         NotReady: no bundle has been promoted, or it has no ranker: then no features were served and
             there is no reference.
     """
-    from monitoring.drift import drift_report, served_frame
+    from monitoring.drift import SCORE, drift_report, served_frame
 
     bundle_id = current(workspace.bundles)
     if bundle_id is None:
@@ -53,8 +53,10 @@ def check_drift(
     path = version_path(workspace.bundles, bundle_id) / "reference.parquet"
     if not path.exists():
         raise NotReady(f"bundle {bundle_id} has no ranker, so there is nothing to compare with")
-    served = served_frame(log, since, until, bundle_id, newest)
-    drift = drift_report(pd.read_parquet(path), served, workspace.monitoring)
+    reference = pd.read_parquet(path)
+    columns = [name for name in reference.columns if name != SCORE]
+    served = served_frame(log, since, until, bundle_id, newest, columns)
+    drift = drift_report(reference, served, workspace.monitoring)
     return {"bundle": bundle_id, "drift": drift, "decision": asdict(decide(drift))}
 
 

@@ -19,7 +19,7 @@ from features.errors import ContractError, RecommenderError
 from infra.reports import report
 from infra.settings import Settings
 from infra.workspace import Workspace
-from pipelines import cli_loop, cli_stack, cli_world
+from pipelines import cli_bench, cli_features, cli_loop, cli_stack, cli_world
 from pipelines.experiments import cli as experiments
 from pipelines.lock import measured
 from pipelines.steps import Steps, console
@@ -51,6 +51,14 @@ class Engine(StrEnum):
     auto = "auto"
     spark = "spark"
     duckdb = "duckdb"
+
+
+class LeakChoice(StrEnum):
+    """Up to which moment a training row sees."""
+
+    none = "none"
+    day_end = "day-end"
+    latest = "latest"
 
 
 class Clock(StrEnum):
@@ -229,24 +237,27 @@ def run(
     console.print(f"\n[bold]Next:[/] shortlist serve --dataset {workspace.name}")
 
 
-@app.command(epilog="Example: [bold]shortlist features --engine duckdb[/]")
-def features(dataset: Dataset = "world", engine: EngineOption = Engine.auto) -> None:
-    """Compute the batch and streaming features and load the online store."""
-    from pipelines.run import make_features
-
-    _, workspace = _workspace(dataset)
-    with measured(workspace, "features", []) as metrics:
-        metrics.update(make_features(workspace, engine.value, Steps()))
+cli_features.register(app)
 
 
 @app.command(epilog="Example: [bold]shortlist train --scale tiny --seed 1[/]")
-def train(dataset: Dataset = "world", scale: ScaleOption = Scale.small, seed: Seed = 0) -> None:
+def train(
+    dataset: Dataset = "world",
+    scale: ScaleOption = Scale.small,
+    seed: Seed = 0,
+    leak: Annotated[
+        LeakChoice,
+        typer.Option(
+            help="Show the harm of a join that looks ahead; what it makes is never served."
+        ),
+    ] = LeakChoice.none,
+) -> None:
     """Train retrieval and ranker on everything before the test window; stage a bundle."""
     from pipelines.run import train as train_both
 
     _, workspace = _workspace(dataset)
     with measured(workspace, "train", [seed]) as metrics:
-        metrics.update(train_both(workspace, scale.value, seed, Steps()))
+        metrics.update(train_both(workspace, scale.value, seed, Steps(), leak.value))
 
 
 @app.command(epilog="Example: [bold]shortlist evaluate --dataset completejourney[/]")
@@ -345,16 +356,7 @@ def demo(
     run_demo(settings, workspace, scale.value, seed, engine.value)
 
 
-@app.command(epilog="Example: [bold]shortlist bench --dataset world[/]")
-def bench(dataset: Dataset = "world", seed: Seed = 0) -> None:
-    """Time each stage of a request on the current bundle, fast way beside plain way, in one process."""
-    from pipelines.bench import run_bench
-
-    _, workspace = _workspace(dataset)
-    with report(workspace.reports, "bench", [seed]) as metrics:
-        metrics.update(run_bench(workspace, seed))
-
-
+cli_bench.register(app)
 cli_stack.register(app)
 cli_loop.register(app)
 app.add_typer(experiments.app)

@@ -6,7 +6,7 @@ says what time it is, and nothing is made of what is not known by then.
 
 from datetime import UTC, date, datetime, timedelta
 
-from features.definitions import BATCH_LAG
+from features.definitions import BATCH_LAG, HOURLY_LAG
 from features.errors import ContractError
 from infra.workspace import Workspace
 from models.split import Split, time_split
@@ -49,6 +49,17 @@ def known_day(now: datetime) -> date:
         '2026-03-02'
     """
     return (now.astimezone(UTC) - BATCH_LAG).date()
+
+
+def known_hour(now: datetime) -> datetime:
+    """The newest hour whose batch rows are known at `now`.
+
+    Examples:
+        >>> known_hour(datetime(2026, 3, 2, 2, 9, tzinfo=UTC)).isoformat()
+        '2026-03-02T01:00:00+00:00'
+    """
+    known = now.astimezone(UTC) - HOURLY_LAG
+    return known.replace(minute=0, second=0, microsecond=0)
 
 
 def feature_days(split: Split, now: datetime | None = None) -> list[date]:

@@ -27,6 +27,7 @@ from pipelines.check_drift import check_drift
 from pipelines.days import serve_from, split_of
 from pipelines.ingest import ingest_log
 from pipelines.lock import only_one
+from pipelines.refresh_hours import refresh_hours
 from pipelines.run import run_line
 from pipelines.serve import check_port, local_stack, wait_for_interrupt
 from pipelines.steps import Steps, console
@@ -92,8 +93,11 @@ def _two_days(
     day_2 = day_1 + timedelta(days=1)
     requests_1, requests_2 = VISITS[scale]
 
+    def hourly(moment: datetime) -> None:
+        refresh_hours(workspace, log, moment)
+
     with steps.step("day 1", f"{requests_1} slates over HTTP, users split by salted hash") as done:
-        slates = visit(world, address, day=day_1, requests=requests_1, seed=seed)
+        slates = visit(world, address, day=day_1, requests=requests_1, seed=seed, between=hourly)
         measured = lift(slates, seed)
         done.append(
             f"lift {measured['mean']:+.0%} ({measured['low']:+.0%} … {measured['high']:+.0%})"
@@ -102,8 +106,9 @@ def _two_days(
 
     with steps.step("day 2", f"{requests_2} slates, half from a new kind of user"):
         changed_slates = visit(
-            world, address, day=day_2, requests=requests_2, seed=seed + 1, shift="new_segment"
-        )
+            world, address, day=day_2, requests=requests_2, seed=seed + 1, shift="new_segment",
+            between=hourly,
+        )  # fmt: skip
     changed = _checked(workspace, log, day_2, day_2 + timedelta(days=1), steps, "drift 2")
 
     told: dict[str, Any] = {

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from features.point_in_time import item_matrix
 from infra.clients import open_feast
 from infra.settings import Settings
 from infra.workspace import Workspace
@@ -56,7 +57,7 @@ def evaluate(workspace: Workspace, split: Split, seed: int) -> dict[str, Any]:
     always = _always_popular(past.before(split.test_from)["item_id"], staged)
     models = _models(staged, always, seed)
     if champion_id is not None:
-        models[CHAMPION] = _recommender(champion_at(staged, workspace, champion_id))
+        models[CHAMPION] = _recommender(champion_at(staged, workspace, champion_id, store, split))
     lists = {
         name: [_unseen(staged, a, lists_of(a)) for a in asked] for name, lists_of in models.items()
     }
@@ -99,10 +100,13 @@ def _champion(workspace: Workspace) -> str | None:
     return champion_id if is_trained(manifest) else None
 
 
-def champion_at(staged: Bundle, workspace: Workspace, champion_id: str) -> Bundle:
+def champion_at(
+    staged: Bundle, workspace: Workspace, champion_id: str, store: Any, split: Split
+) -> Bundle:
     """The champion's weights over the challenger's data: what it would answer at `test_from`.
 
     Its own bundle may have been refreshed after `test_from` and would know part of the answers.
+    Versions of features that only the champion reads are joined for it.
 
     Interview: How do you compare a new model with the one in production, offline?
         On the same users, the same candidates and the same knowledge, and by the difference per
@@ -121,11 +125,18 @@ def champion_at(staged: Bundle, workspace: Workspace, champion_id: str) -> Bundl
     names, codes = champion.catalogue.vocabulary["category"], staged.catalogue.category
     place = {name: code for code, name in enumerate(names)}
     recoded = [place.get(name, -1) for name in staged.catalogue.vocabulary["category"]]
+    features, matrix = champion.catalogue.features, staged.catalogue.matrix
+    if features.item != staged.catalogue.features.item:
+        ids = staged.catalogue.item_ids.tolist()
+        matrix = item_matrix(store, ids, [split.test_from], features.item)[split.test_from]
     return replace(
         staged,
         id=champion.id,
         catalogue=replace(
             staged.catalogue,
+            matrix=matrix,
+            features=features,
+            vectors=vectors,
             category=np.array([*recoded, -1], dtype=np.int64)[codes],  # -1 stays -1
             vocabulary=champion.catalogue.vocabulary,
         ),

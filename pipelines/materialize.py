@@ -8,6 +8,8 @@ user whom it meets late would start from a state that has them already.
 
 import io
 import sqlite3
+import uuid
+from collections.abc import Collection
 from contextlib import closing, redirect_stdout
 from datetime import datetime
 from pathlib import Path
@@ -19,11 +21,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.batch import AS_OF
-from features.definitions import BATCH_LAG, VERSION, VIEWS
+from features.definitions import ITEM_VIEWS, VERSION, VIEWS
 from features.request import microseconds
 from features.schema import TIMESTAMP
 from features.store import OnlineStore, answering
 from infra.clients import open_feast
+from infra.reports import write_json
 from infra.workspace import Workspace
 from pipelines.lake import log_is_in
 from pipelines.stream_history import STATES
@@ -33,12 +36,13 @@ from features.repo.views import feast_objects  # isort: skip  # imports Feast: a
 SEED = "seed.sqlite"
 
 
-def materialize(workspace: Workspace, now: datetime) -> dict:
+def materialize(workspace: Workspace, now: datetime, only: Collection[str] = ()) -> dict:
     """Bring the online store up to `now`.
 
     Args:
         workspace: its offline store is read; its online store and state seed are written.
         now: UTC. Nothing that became known later is written.
+        only: batch views to write, and nothing else; none = everything.
 
     Returns:
         rows: view -> entities written; seeded: users whose state the worker may start from.
@@ -53,8 +57,12 @@ def materialize(workspace: Workspace, now: datetime) -> dict:
         rows = {
             view.name: _batch_view(store, workspace.offline, view.name, now)
             for view in VIEWS.values()
-            if view.source == "batch"
+            if view.source == "batch" and (not only or view.name in only)
         }
+    if not set(ITEM_VIEWS).isdisjoint(rows):
+        write_json(workspace.items_mark, {"known_at": now.isoformat(), "written": uuid.uuid4().hex})
+    if only:
+        return {"rows": rows, "seeded": 0}
     rows["user_stream"] = _stream_rows(OnlineStore(store), workspace.offline, now)
     return {"rows": rows, "seeded": seed(workspace, now)}
 
@@ -66,16 +74,19 @@ def apply_views(store: Any, offline: Path) -> None:
 
 def _batch_view(store: Any, offline: Path, view: str, now: datetime) -> int:
     """Write each entity's newest row known at `now`; Feast cuts by as_of, hence the lag."""
-    path = offline / f"{view}.parquet"
     ttl = VIEWS[view].ttl
     assert ttl is not None, f"{view} is a batch view and needs a TTL"
-    start, end = now - ttl, now - BATCH_LAG
-    if not path.exists():
+    start, end = now - ttl, now - VIEWS[view].lag
+    if not list(offline.glob(f"{view}/*.parquet")):
         return 0
     with redirect_stdout(io.StringIO()):  # its progress is not ours
         store.materialize(start_date=start, end_date=end, feature_views=[view])
     inside = (pc.field(AS_OF) >= _scalar(start)) & (pc.field(AS_OF) <= _scalar(end))
-    keys = pq.read_table(path, columns=list(VIEWS[view].entity), filters=inside)
+    keys = pq.read_table(
+        [str(path) for path in offline.glob(f"{view}/*.parquet")],
+        columns=list(VIEWS[view].entity),
+        filters=inside,
+    )
     return keys.group_by(keys.column_names).aggregate([]).num_rows
 
 

@@ -2,6 +2,7 @@
 
 Each round, every `settings.monitor_every_s`:
 
+    hours      a new hour's item features are known -> compute, materialize
     features   a new day's rows are known, or the online store lost its own -> compute, materialize
     train      no trained bundle yet, or what is served drifted -> train, evaluate, gate, promote
     track      MLflow has what was published, and its alias follows the pointer
@@ -35,7 +36,7 @@ from models.manifest import is_trained, read_manifest
 from models.versions import current, version_path
 from monitoring.loop_metrics import LoopMetrics
 from monitoring.policy import Decision, held
-from pipelines.days import known_day
+from pipelines.days import known_day, known_hour
 from pipelines.lock import Busy, only_one
 from pipelines.step_process import Runner, Stopped
 from pipelines.tracking import waiting
@@ -53,6 +54,9 @@ class Memory:
 
     features_day: str | None = None
     """The newest day whose rows are in the online store."""
+
+    features_hour: str | None = None
+    """The newest hour, likewise."""
 
     data_until: str | None = None
     """The newest positive event that the lake holds."""
@@ -101,6 +105,7 @@ class Monitor:
         now = self.clock()
         fine = [
             self._attempt("features", self._keep_fresh, now),
+            self._attempt("hours", self._keep_hourly, now),
             self._attempt("online", self._keep_filled, now),
             self._attempt("train", self._keep_trained, now),
             self._attempt("track", self._keep_recorded, now),
@@ -128,6 +133,16 @@ class Monitor:
         if self.memory.features_day != known_day(now).isoformat():
             with only_one(self.workspace, "the monitor: features of a new day") as held_open:
                 self._refresh(now, held_open)
+
+    def _keep_hourly(self, now: datetime) -> None:
+        """Once an hour, as soon as its rows are known; a new day brings its own."""
+        hour = known_hour(now).isoformat()
+        if self.memory.features_day is None or self.memory.features_hour == hour:
+            return
+        with only_one(self.workspace, "the monitor: features of a new hour") as held_open:
+            told = self.runner.run("pipelines.refresh_hours", ["--now", now.isoformat()], held_open)
+        self._remember(features_hour=hour)
+        self._log.info("hourly features", hour=hour, **told)
 
     def _keep_filled(self, now: datetime) -> None:
         """Fill the online store again where its batch rows are gone."""
@@ -213,7 +228,11 @@ class Monitor:
         arguments = ["--now", now.isoformat(), "--engine", self.settings.engine]
         told = self.runner.run("pipelines.refresh", arguments, held_open)
         self._refreshed_at = now
-        self._remember(features_day=known_day(now).isoformat(), data_until=told["data_until"])
+        self._remember(
+            features_day=known_day(now).isoformat(),
+            features_hour=known_hour(now).isoformat(),
+            data_until=told["data_until"],
+        )
         self._log.info("features", day=self.memory.features_day, **told)
 
     def _keep_recorded(self, now: datetime) -> None:

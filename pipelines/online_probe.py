@@ -55,15 +55,15 @@ def batch_rows_gone(workspace: Workspace, now: datetime) -> bool:
 
 def _users_with_a_row(workspace: Workspace, now: datetime) -> list[str]:
     """A few users of the newest day that is known, evenly spread."""
-    path = workspace.offline / f"{VIEW}.parquet"
-    if not path.exists():
+    paths = [str(path) for path in workspace.offline.glob(f"{VIEW}/*.parquet")]
+    if not paths:
         return []
     ttl = VIEWS[VIEW].ttl
     assert ttl is not None, f"{VIEW} is a batch view and has a TTL"
     young = (pc.field(AS_OF) <= pa.scalar(now - BATCH_LAG, TIMESTAMP)) & (
         pc.field(AS_OF) >= pa.scalar(now - ttl, TIMESTAMP)
     )
-    rows = pq.read_table(path, columns=["user_id", AS_OF], filters=young)
+    rows = pq.read_table(paths, columns=["user_id", AS_OF], filters=young)
     if not rows.num_rows:
         return []
     newest = rows.filter(pc.equal(rows[AS_OF], pc.max(rows[AS_OF])))

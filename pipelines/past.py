@@ -63,12 +63,12 @@ class Past:
         first = 0 if start is None else int(np.searchsorted(at, microseconds(start)))
         return self.positives.iloc[first : int(np.searchsorted(at, microseconds(end)))]
 
-    def parts(self, moment: datetime, daily: np.ndarray, retrieval: Retrieval | None) -> Parts:
+    def parts(self, moment: datetime, matrix: np.ndarray, retrieval: Retrieval | None) -> Parts:
         """What a bundle made at `moment` consists of, without a ranker.
 
         Args:
             moment: UTC.
-            daily: (N, Fi) features of the items `known(moment)`, in that order.
+            matrix: (N, Fi) features of the items `known(moment)`, in that order.
             retrieval: towers, trained on nothing after `moment`.
         """
         known = self.known(moment)
@@ -83,7 +83,7 @@ class Past:
             info=self.info,
             items=self.items[ITEM_COLUMNS].iloc[known].reset_index(drop=True),
             vocabulary=self.vocabulary,
-            daily=daily,
+            matrix=matrix,
             popular=popular_order(item_ix, past["event_us"].to_numpy(), len(known)),
             as_of=moment.isoformat(),
             trained_until=(retrieval.trained_until if retrieval else moment.isoformat()),

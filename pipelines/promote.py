@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.definitions import BATCH_LAG, of_view
+from features.definitions import BATCH_LAG, Feature
 from features.errors import ContractError
+from features.feature_set import CURRENT, FeatureSet
 from features.point_in_time import item_matrix
 from infra.clients import open_feast
 from infra.settings import Settings
@@ -42,7 +43,7 @@ from pipelines.train_retrieval import FOR_BUNDLE
 SEED = 0
 """Of the gate's resampling and of the reference's sample: the same bundle, the same verdict."""
 
-Daily = Callable[[Sequence[str]], np.ndarray]
+Daily = Callable[[Sequence[str], Sequence[Feature]], np.ndarray]
 
 NOT_YET = "not trained yet"
 """Why a popular bundle lacks what it lacks; the API says so with every list."""
@@ -70,6 +71,11 @@ def publish_bundle(workspace: Workspace, now: datetime | None = None) -> str:
         if not (folder / file).exists():
             raise ContractError(f"no {folder / file}; run `shortlist {step}` first")
     staged = load(folder / "bundle")
+    if leak := staged.manifest.get("leak"):
+        raise ContractError(
+            f"{staged.id} was trained on rows that look ahead (--leak {leak}): its evaluation shows "
+            "what a leak is worth, and it is never served; run `shortlist train` without"
+        )
     result = json.loads((folder / "evaluation.json").read_text())
     if result["bundle"] != staged.id:
         raise ContractError(
@@ -78,9 +84,10 @@ def publish_bundle(workspace: Workspace, now: datetime | None = None) -> str:
         )
     past, store = read_past(workspace), open_feast(workspace)
     split = time_split(past.positives["event_us"].to_numpy())
-    moment = now or fresh_at(split.end)
+    moment, features = now or fresh_at(split.end), staged.catalogue.features
     parts = replace(
-        past.parts(moment, _daily(past, store, moment), read(folder / FOR_BUNDLE)),
+        past.parts(moment, _matrix(past, store, moment, features), read(folder / FOR_BUNDLE)),
+        features=features,
         vocabulary=staged.catalogue.vocabulary,  # the codes that the ranker learned
         ranker=staged.ranker,
         trained_until=staged.manifest["trained_until"],
@@ -115,7 +122,7 @@ def publish_popular(workspace: Workspace) -> str:
     """
     past = read_past(workspace)
     moment = fresh_at(time_split(past.positives["event_us"].to_numpy()).end)
-    defaults = [feature.default for feature in of_view("item_daily")]
+    defaults = [feature.default for feature in CURRENT.item]
     parts = past.parts(moment, np.tile(defaults, (len(past.ids(moment)), 1)), retrieval=None)
     absent = dict.fromkeys(("two_tower", "covisitation", "ranker"), NOT_YET)
     return _publish(workspace, replace(parts, covisitation=None, absent=absent))
@@ -127,7 +134,7 @@ def refresh_bundle(workspace: Workspace, now: datetime, daily: Daily | None = No
     Args:
         workspace: with a promoted bundle.
         now: as of when.
-        daily: item ids -> (N, Fi) item features at `now`; None = from the feature store.
+        daily: item ids, features -> (N, Fi) values at `now`; None = from the feature store.
 
     Returns:
         The bundle's id. Its reference for drift is the champion's: a shift since the training must
@@ -148,17 +155,18 @@ def refresh_bundle(workspace: Workspace, now: datetime, daily: Daily | None = No
     if champion_id is None:
         raise ContractError(f"data set '{workspace.name}' has no bundle that could be refreshed")
     champion, past = load(version_path(workspace.bundles, champion_id)), read_past(workspace)
+    features = champion.catalogue.features
     if daily is None:
-        store = open_feast(workspace)
-        found = _daily(past, store, now)
+        found = _matrix(past, open_feast(workspace), now, features)
     else:
-        found = daily(past.ids(now))
+        found = daily(past.ids(now), features.item)
     fresh = past.parts(now, found, _weights(champion))
     reference = version_path(workspace.bundles, champion_id) / "reference.parquet"
     return _publish(
         workspace,
         replace(
             fresh,
+            features=features,
             vocabulary=champion.catalogue.vocabulary,
             covisitation=None if champion.covisitation is None else fresh.covisitation,
             ranker=champion.ranker,
@@ -278,14 +286,15 @@ def _newest(workspace: Workspace) -> str:
     return json.loads(path.read_text())["bundle"]
 
 
-def _daily(past: Past, store: Any, moment: datetime) -> np.ndarray:
-    daily = item_matrix(store, past.ids(moment), [moment])[moment]
-    if (daily == [feature.default for feature in of_view("item_daily")]).all():
+def _matrix(past: Past, store: Any, moment: datetime, features: FeatureSet) -> np.ndarray:
+    matrix = item_matrix(store, past.ids(moment), [moment], features.item)[moment]
+    daily = [place for place, f in enumerate(features.item) if f.view == "item_daily"]
+    if (matrix[:, daily] == [features.item[place].default for place in daily]).all():
         raise ContractError(
             f"no item_daily row is known at {moment:%Y-%m-%d %H:%M} UTC, expected those of "
             f"{moment:%Y-%m-%d}; run `shortlist features` first"
         )
-    return daily
+    return matrix
 
 
 def main() -> None:

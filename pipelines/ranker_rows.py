@@ -9,7 +9,7 @@ Throughout: R is the rows of all queries, C the items of one query, F features.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from features.definitions import BATCH_LAG
-from features.point_in_time import item_matrix, user_rows
+from features.feature_set import CURRENT, FeatureSet
+from features.point_in_time import Leak, item_rows, user_rows
 from features.request import UserRow, assemble, context_of, user_state
 from models.bundle import Bundle, of_parts
 from models.funnel import look_up, retrieve
@@ -113,44 +114,92 @@ def moment_queries(past: Past, split: Split, limit: int, seed: int) -> list[Quer
 
 
 def build_rows(
-    past: Past, store: Any, retrieval: Retrieval | None, queries: Sequence[Query], seed: int
+    past: Past,
+    store: Any,
+    retrieval: Retrieval | None,
+    queries: Sequence[Query],
+    seed: int,
+    columns: FeatureSet = CURRENT,
+    leak: Leak = "none",
 ) -> Rows:
-    """Features and labels of all queries; `seed` draws the negatives."""
+    """Features and labels of all queries.
+
+    Args:
+        past: the whole lake.
+        store: an opened Feast store.
+        retrieval: towers trained before the first query; None = none.
+        queries: any number.
+        seed: draws the negatives.
+        columns: the features to make, in order.
+        leak: how far the join looks ahead, see features/point_in_time.py.
+    """
     rng = np.random.default_rng(seed)
-    bundles = bundles_at(past, store, retrieval, [query.known_at for query in queries])
-    features, labels, sizes = [], [], []
-    for query, row in zip(queries, user_rows_of(past, store, queries), strict=True):
-        rows, wanted = query_rows(bundles[query.known_at], query, row, rng)
-        if len(rows):
-            features.append(rows)
-            labels.append(wanted.astype(np.int8))
-            sizes.append(len(rows))
-    if not sizes:
+    bundles = bundles_at(past, retrieval, [query.known_at for query in queries], columns)
+    users = user_rows_of(past, store, queries, leak)
+    chosen = [
+        choose(bundles[query.known_at], query, row, rng)
+        for query, row in zip(queries, users, strict=True)
+    ]
+    sizes = [len(choice.item_ix) for choice in chosen]
+    if not sum(sizes):
         return Rows(np.empty((0, 0), np.float32), np.empty(0, np.int8), np.empty(0, np.int64))
-    return Rows(np.vstack(features), np.concatenate(labels), np.array(sizes))
+    pairs = list(zip(queries, chosen, strict=True))
+    ids = [bundles[q.known_at].catalogue.item_ids[choice.item_ix] for q, choice in pairs]
+    moments = [query.event_at for query, choice in pairs for _ in choice.item_ix]
+    stored = item_rows(store, np.concatenate(ids).tolist(), moments, columns.item, leak)
+    of_query = np.split(stored, np.cumsum(sizes)[:-1])
+    features = [
+        features_of(bundles[query.known_at], query, row, choice, rows)
+        for query, row, choice, rows in zip(queries, users, chosen, of_query, strict=True)
+        if len(choice.item_ix)
+    ]
+    labels = np.concatenate([choice.wanted for choice in chosen]).astype(np.int8)
+    return Rows(np.vstack(features), labels, np.array([size for size in sizes if size]))
 
 
-def query_rows(
-    bundle: Bundle, query: Query, row: UserRow, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features (C, F) and labels (C,) of one query, as the bundle of its time would have had them."""
-    catalogue = bundle.catalogue
-    user, context = user_state(row, catalogue), context_of(query.event_at, query.context, catalogue)
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The items of one query, and what retrieval says of each."""
+
+    item_ix: np.ndarray  # (C,)
+    wanted: np.ndarray  # (C,) bool: the labels
+    score: np.ndarray  # (C,)
+    rr: np.ndarray  # (C, S)
+    position: np.ndarray | None  # (C,) where slates were logged
+
+
+def choose(bundle: Bundle, query: Query, row: UserRow, rng: np.random.Generator) -> Choice:
+    """The logged slate, or what the funnel of that time retrieves, thinned to NEGATIVES."""
+    catalogue, user = bundle.catalogue, user_state(row, bundle.catalogue)
     all_wanted = [catalogue.index.get(item, -1) for item in query.wanted]
-    position = None
     if query.shown is None:
-        candidates = retrieve(bundle, user)
-        wanted = np.isin(candidates.item_ix, all_wanted)
+        found = retrieve(bundle, user)
+        wanted = np.isin(found.item_ix, all_wanted)
         kept = np.flatnonzero(wanted | _drawn(~wanted, rng))
-        item_ix, wanted = candidates.item_ix[kept], wanted[kept]
-        score, rr = candidates.retrieval_score[kept], candidates.rr[kept]
-    else:
-        all_ix = np.array([catalogue.index.get(item, -1) for item in query.shown], dtype=np.int64)
-        item_ix = all_ix[all_ix >= 0]  # an item launched since last night has no row yet
-        wanted = np.isin(item_ix, all_wanted)
-        position = np.array(query.places)[all_ix >= 0]
-        score, rr = look_up(bundle, user, item_ix)
-    return assemble(user, catalogue, item_ix, context, score, rr, position), wanted
+        score, rr = found.retrieval_score[kept], found.rr[kept]
+        return Choice(found.item_ix[kept], wanted[kept], score, rr, None)
+    all_ix = np.array([catalogue.index.get(item, -1) for item in query.shown], dtype=np.int64)
+    item_ix = all_ix[all_ix >= 0]  # an item launched since last night has no row yet
+    score, rr = look_up(bundle, user, item_ix)
+    places = np.array(query.places)[all_ix >= 0]
+    return Choice(item_ix, np.isin(item_ix, all_wanted), score, rr, places)
+
+
+def features_of(
+    bundle: Bundle, query: Query, row: UserRow, choice: Choice, item_values: np.ndarray
+) -> np.ndarray:
+    """Features (C, F) of one query; `item_values` (C, Fi) are the items' as known at its moment."""
+    catalogue = bundle.catalogue
+    return assemble(
+        user_state(row, catalogue),
+        catalogue,
+        choice.item_ix,
+        context_of(query.event_at, query.context, catalogue),
+        choice.score,
+        choice.rr,
+        choice.position,
+        item_values,
+    )
 
 
 def _drawn(negative: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -162,25 +211,26 @@ def _drawn(negative: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def bundles_at(
-    past: Past, store: Any, retrieval: Retrieval | None, moments: Sequence[datetime]
+    past: Past,
+    retrieval: Retrieval | None,
+    moments: Sequence[datetime],
+    columns: FeatureSet = CURRENT,
 ) -> dict[datetime, Bundle]:
-    """The bundle, without a ranker, that would have been published at each moment."""
-    distinct = sorted(set(moments))
-    if not distinct:
-        return {}
-    # Of all moments: an item that nobody touched is forgotten NEW_ITEM after its launch.
-    ids = sorted({item_id for moment in distinct for item_id in past.ids(moment)})
-    place = {item_id: ix for ix, item_id in enumerate(ids)}
-    daily = item_matrix(store, ids, distinct)
+    """The bundle, without ranker and item features, that would have been published at each moment.
+
+    Item features are fresher than their bundle: the serving process reads them anew as they change.
+    """
     bundles = {}
-    for moment in distinct:
-        rows = [place[item_id] for item_id in past.ids(moment)]
-        parts = past.parts(moment, daily[moment][rows], retrieval)
+    for moment in sorted(set(moments)):
+        nothing = np.empty((len(past.known(moment)), 0))
+        parts = replace(past.parts(moment, nothing, retrieval), features=columns)
         bundles[moment] = of_parts(parts, path=None, manifest={"id": "training", "absent": {}})
     return bundles
 
 
-def user_rows_of(past: Past, store: Any, queries: Sequence[Query]) -> list[UserRow]:
+def user_rows_of(
+    past: Past, store: Any, queries: Sequence[Query], leak: Leak = "none"
+) -> list[UserRow]:
     """What was known of each query's user just before it."""
     asked = pd.DataFrame(
         {
@@ -190,7 +240,7 @@ def user_rows_of(past: Past, store: Any, queries: Sequence[Query]) -> list[UserR
             ),
         }
     )
-    return user_rows(store, asked, past.vocabulary["category"])
+    return user_rows(store, asked, past.vocabulary["category"], leak)
 
 
 def nightly(moment: datetime) -> datetime:

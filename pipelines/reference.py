@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.definitions import FEATURE_NAMES
 from features.request import context_of, user_state
 from infra.workspace import Workspace
 from models.bundle import Bundle
@@ -37,7 +36,7 @@ def reference_rows(
     """Features and `score` of the top 10 of up to REQUESTS requests before `until`.
 
     Returns:
-        One row per listed item, columns FEATURE_NAMES and score; None where the bundle has no
+        One row per listed item, columns of the bundle and score; None where the bundle has no
         ranker, because nothing reads or logs features then, or where nobody ever came.
     """
     if bundle.ranker is None:
@@ -52,7 +51,7 @@ def reference_rows(
         tables.append(np.column_stack([slate.features, slate.scores]))
     if not tables:
         return None
-    return pd.DataFrame(np.vstack(tables), columns=[*FEATURE_NAMES, "score"])
+    return pd.DataFrame(np.vstack(tables), columns=[*bundle.catalogue.features.names, "score"])
 
 
 def _newest_requests(workspace: Workspace, past: Past, until: datetime, seed: int) -> list[Query]:

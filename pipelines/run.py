@@ -11,16 +11,25 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from features.errors import RecommenderError
+from infra.spark import LOCAL_MASTER
 from infra.workspace import Workspace
 from pipelines.days import feature_days, serve_from, split_of
 from pipelines.steps import Steps
 
+if TYPE_CHECKING:  # the command line must not wait for what it brings
+    from features.point_in_time import Leak
+
 
 def make_features(
-    workspace: Workspace, engine: str, steps: Steps, now: datetime | None = None
+    workspace: Workspace,
+    engine: str,
+    steps: Steps,
+    now: datetime | None = None,
+    master: str = LOCAL_MASTER,
+    hourly: bool = True,
 ) -> dict[str, Any]:
     """Batch and streaming features of the needed days, then the online store.
 
@@ -29,6 +38,8 @@ def make_features(
         engine: auto, spark or duckdb.
         steps: prints and times.
         now: when serving reads them; None = the first night after the data.
+        master: of Spark.
+        hourly: False = a platform at work once a day; what changes by the hour stays at its defaults.
     """
     from pipelines.build_features import build_features
     from pipelines.materialize import materialize
@@ -36,7 +47,7 @@ def make_features(
     split = split_of(workspace)
     days, moment = feature_days(split, now), now or serve_from(split)
     with steps.step("features", f"{len(days)} days, 90-day window") as done:
-        built = build_features(workspace, days, engine)
+        built = build_features(workspace, days, engine, moment, master, hourly)
         done.append(f"engine {built['engine']}")
     with steps.step("materialize", "offline rows into the online store") as done:
         materialized = materialize(workspace, moment)
@@ -44,7 +55,9 @@ def make_features(
     return {"features": built, "materialize": materialized}
 
 
-def train(workspace: Workspace, scale: str, seed: int, steps: Steps) -> dict[str, Any]:
+def train(
+    workspace: Workspace, scale: str, seed: int, steps: Steps, leak: "Leak" = "none"
+) -> dict[str, Any]:
     """Retrieval, then the ranker on rows whose labels come after their features.
 
     Interview: Why does each trainer run in a process of its own?
@@ -61,15 +74,17 @@ def train(workspace: Workspace, scale: str, seed: int, steps: Steps) -> dict[str
         )
         told = retrieval["retrieval-for-bundle"]
         done.append(told.get("absent") or f"{told['positives']} positives with a past")
-    return {"retrieval": retrieval, "ranker": rank(workspace, scale, seed, steps)}
+    return {"retrieval": retrieval, "ranker": rank(workspace, scale, seed, steps, leak)}
 
 
-def rank(workspace: Workspace, scale: str, seed: int, steps: Steps) -> dict[str, Any]:
+def rank(
+    workspace: Workspace, scale: str, seed: int, steps: Steps, leak: "Leak" = "none"
+) -> dict[str, Any]:
     """The ranker, over the towers that were trained before; stages the bundle."""
     from pipelines.train_ranker import train_ranker
 
     with steps.step("train ranker", "LightGBM on point-in-time rows") as done:
-        ranker = train_ranker(workspace, split_of(workspace), scale, seed)
+        ranker = train_ranker(workspace, split_of(workspace), scale, seed, leak=leak)
         done.append(_told(ranker))
     return ranker
 

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from features.batch import AS_OF, CREATED
-from features.definitions import HISTORY_AT, HISTORY_ITEMS, LAST_EVENT_AT, VERSION, of_view
+from features.batch import AS_OF, CREATED, arrow_type
+from features.definitions import HISTORY_AT, HISTORY_ITEMS, LAST_EVENT_AT, VERSION, stored_of
 from features.request import microseconds
 from features.schema import TIMESTAMP
 from features.streaming import State, fold
@@ -24,7 +24,7 @@ from pipelines.offline_file import replaced
 
 HISTORY_SCHEMA = pa.schema(
     [("user_id", pa.string()), (AS_OF, TIMESTAMP), (CREATED, TIMESTAMP)]
-    + [(f.name, pa.int64() if f.dtype == "int" else pa.float64()) for f in of_view("user_stream")]
+    + [(f.column, arrow_type(f)) for f in stored_of("user_stream")]
     + [
         (HISTORY_ITEMS, pa.list_(pa.string())),
         (HISTORY_AT, pa.list_(pa.int64())),

@@ -11,7 +11,8 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from features.point_in_time import item_matrix
+from features.feature_set import CURRENT, FeatureSet
+from features.point_in_time import Leak, item_matrix
 from infra.clients import open_feast
 from infra.settings import Settings
 from infra.workspace import Workspace
@@ -31,7 +32,14 @@ MIN_POSITIVES = 30
 """With fewer the merged order of the sources is the better guess."""
 
 
-def train_ranker(workspace: Workspace, split: Split, scale: str, seed: int) -> dict[str, Any]:
+def train_ranker(
+    workspace: Workspace,
+    split: Split,
+    scale: str,
+    seed: int,
+    columns: FeatureSet = CURRENT,
+    leak: Leak = "none",
+) -> dict[str, Any]:
     """Train the ranker and stage a bundle as of `test_from` in `workspace.training`/"bundle".
 
     Args:
@@ -39,6 +47,8 @@ def train_ranker(workspace: Workspace, split: Split, scale: str, seed: int) -> d
         split: see models/split.py.
         scale: tiny, small or full.
         seed: of the sample of queries and of the trees.
+        columns: the features to train on.
+        leak: how far the training rows look ahead; what is staged then is refused by `publish`.
 
     Returns:
         queries, rows, positives and seconds; parts that could not be trained in `absent`.
@@ -46,7 +56,7 @@ def train_ranker(workspace: Workspace, split: Split, scale: str, seed: int) -> d
     since = time.monotonic()
     past, store = read_past(workspace), open_feast(workspace)
     absent = {}
-    rows = _rows(workspace, past, store, split, scale, seed)
+    rows = _rows(workspace, past, store, split, scale, seed, columns, leak)
     trained: Ranker | None = None
     if rows.labels.sum() < MIN_POSITIVES or rows.labels.all():
         absent["ranker"] = (
@@ -55,16 +65,21 @@ def train_ranker(workspace: Workspace, split: Split, scale: str, seed: int) -> d
             f"expected at least {MIN_POSITIVES} and 1"
         )
     else:
-        trained = ranker.fit(rows.features, rows.labels, rows.group_sizes, seed)
+        trained = ranker.fit(rows.features, rows.labels, rows.group_sizes, seed, columns=columns)
     retrieval = read(workspace.training / FOR_BUNDLE)
     if retrieval is None:
         absent["two_tower"] = "too few positives to train the towers on"
-    daily = item_matrix(store, past.ids(split.test_from), [split.test_from])[split.test_from]
-    parts = past.parts(split.test_from, daily, retrieval)
-    staging.write(
-        workspace.training / "bundle",
-        replace(parts, ranker=trained, absent=absent, trained_until=split.test_from.isoformat()),
+    moment, ids = split.test_from, past.ids(split.test_from)
+    matrix = item_matrix(store, ids, [moment], columns.item)[moment]
+    parts = replace(
+        past.parts(moment, matrix, retrieval),
+        features=columns,
+        ranker=trained,
+        absent=absent,
+        trained_until=moment.isoformat(),
+        leak=None if leak == "none" else leak,
     )
+    staging.write(workspace.training / "bundle", parts)
     return {
         "queries": len(rows.group_sizes),
         "rows": len(rows.labels),
@@ -75,7 +90,14 @@ def train_ranker(workspace: Workspace, split: Split, scale: str, seed: int) -> d
 
 
 def _rows(
-    workspace: Workspace, past: Past, store: Any, split: Split, scale: str, seed: int
+    workspace: Workspace,
+    past: Past,
+    store: Any,
+    split: Split,
+    scale: str,
+    seed: int,
+    columns: FeatureSet,
+    leak: Leak,
 ) -> Rows:
     limit = QUERIES[scale]
     queries = (
@@ -83,7 +105,8 @@ def _rows(
         if past.info.has_impressions
         else moment_queries(past, split, limit, seed)
     )
-    return build_rows(past, store, read(workspace.training / FOR_RANKER), queries, seed)
+    towers = read(workspace.training / FOR_RANKER)
+    return build_rows(past, store, towers, queries, seed, columns, leak)
 
 
 def main() -> None:

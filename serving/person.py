@@ -5,9 +5,9 @@ from typing import Any
 
 import structlog
 
-from features.definitions import of_view
+from features.definitions import PAIR_VIEWS, USER_VIEWS, of_view
 from features.errors import FeaturesUnavailable
-from features.request import STORED_USER_VIEWS, UserRow
+from features.request import UserRow
 from infra.logging import hashed
 from models.bundle import Bundle
 from serving.people import READ_TIMEOUT_MS
@@ -30,9 +30,9 @@ async def person(bundle: Bundle, reader: UserReader, user_id: str, now: datetime
     return {
         "user_id": user_id,
         "bundle": bundle.id,
-        "features": {view: _features(view, row.values) for view in STORED_USER_VIEWS},
+        "features": {view: _features(view, row.values) for view in USER_VIEWS},
         "categories": {
-            name: _features("user_category_daily", values)
+            name: {k: v for view in PAIR_VIEWS for k, v in _features(view, values).items()}
             for name, values in row.category_rows.items()
         },
         "history": _history(bundle, row, now),
@@ -43,10 +43,8 @@ async def person(bundle: Bundle, reader: UserReader, user_id: str, now: datetime
 
 def _features(view: str, values: dict[str, float]) -> dict[str, float]:
     """Values in the order of the definitions; counts as whole numbers."""
-    found = {f.name: values.get(f.name, f.default) for f in of_view(view)}
-    return {
-        f.name: int(found[f.name]) if f.dtype == "int" else found[f.name] for f in of_view(view)
-    }
+    found = {f: values.get(f.column, f.default) for f in of_view(view)}
+    return {f.name: int(value) if f.dtype == "int" else value for f, value in found.items()}
 
 
 def _history(bundle: Bundle, row: UserRow, now: datetime) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from monitoring.metrics import Metrics
 from serving.current import CurrentBundle, StoreReader
 from serving.events import EventDoor
 from serving.fallback import Fallback, LastLists, PopularInContext
+from serving.fresh_items import FreshItems
 from serving.moment import clock_of
 from serving.outbox import Outbox
 from serving.recommend import Recommender
@@ -36,6 +37,7 @@ class Runtime:
     log: Appender
     current: CurrentBundle
     reader: StoreReader
+    items: FreshItems
     recommender: Recommender
     events: EventDoor
     outbox: Outbox
@@ -58,13 +60,15 @@ class Runtime:
             metrics.watch_spool(log.backlog, log.max_bytes)
         fallback = Fallback(LastLists(), PopularInContext())
         reader = StoreReader(workspace, settings.features_timeout_ms)
+        current, clock = CurrentBundle(workspace.bundles, metrics), clock_of(settings)
         return cls(
             settings=settings,
-            clock=clock_of(settings),
+            clock=clock,
             metrics=metrics,
             log=log,
-            current=CurrentBundle(workspace.bundles, metrics),
+            current=current,
             reader=reader,
+            items=FreshItems(current, reader, workspace.items_mark, metrics, clock),
             recommender=Recommender(settings, reader, fallback, metrics),
             events=EventDoor(log, fallback, metrics),
             outbox=Outbox(slates, metrics, settings.feature_log_share),
@@ -91,6 +95,8 @@ class Runtime:
             try:
                 await asyncio.to_thread(self.current.refresh)
                 await asyncio.to_thread(self.reader.open)
+                self.started = True  # the bundle's own item features will do for a moment
+                await asyncio.to_thread(self.items.refresh)
             except (
                 Exception
             ) as error:  # a full disk, a mistake of ours: the next second tries again

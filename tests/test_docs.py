@@ -7,8 +7,9 @@ import textwrap
 
 import pytest
 
-from docs import world_card
+from docs import feature_table, world_card
 from docs.collect import FOLDERS, ROOT, collect, page, points_of
+from features.definitions import BY_COLUMN
 
 POINTS = [point for points in collect().values() for point in points]
 
@@ -42,6 +43,13 @@ def test_the_world_card_tells_what_the_code_has():
     text = world_card.PAGE.read_text()
     assert text == world_card.written(text), "run: python -m docs.world_card"
     assert set(world_card.TABLES) == {name for _, name, *_ in world_card.BLOCK.findall(text)}
+
+
+def test_the_feature_table_tells_what_the_code_has():
+    text = feature_table.PAGE.read_text()
+    assert text == feature_table.page(), "run: python -m docs.feature_table"
+    for column in BY_COLUMN:
+        assert f"| `{column}` |" in text
 
 
 def test_a_section_ends_where_its_indentation_ends(tmp_path):

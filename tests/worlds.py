@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from features.definitions import FEATURE_NAMES, of_view
+from features.definitions import FEATURE_NAMES
+from features.feature_set import CURRENT
 from features.request import Context, UserRow, UserState, user_state
 from features.schema import DatasetInfo
 from infra.workspace import Workspace
@@ -44,7 +45,7 @@ def tiny_parts(
         info=DatasetInfo("tiny", seen_filter=seen_filter, has_impressions=True),
         items=items,
         vocabulary={"category": categories, "device": ("app", "web"), "location": ("north",)},
-        daily=rng.uniform(0, 9, (n_items, len(of_view("item_daily")))),
+        matrix=rng.uniform(0, 9, (n_items, len(CURRENT.item))),
         popular=popular_order(item_ix, event_at, n_items),
         as_of="2026-03-01T00:00:00+00:00",
         trained_until="2026-02-20T00:00:00+00:00",
@@ -191,6 +192,26 @@ def slates(
     frame = _raw(pd.DataFrame(rows, columns=columns), days)
     device = np.where(frame["second"] % 2 == 0, '{"device": "app"}', '{"device": "web"}')
     return frame.assign(context=device)
+
+
+def leaky_clock(
+    n_users: int = 1500, n_items: int = 7, days: int = 20, seed: int = 21
+) -> pd.DataFrame:
+    """Everybody comes once, is shown one item, and throws a coin whether to click it.
+
+    Nothing that was known before predicts a coin: half right is the best there is. Whoever joins a
+    row that already counts the click is right every time.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(n_users):
+        second, item = int(rng.integers(0, days * 86_400 - 60)), f"i{rng.integers(n_items):02d}"
+        shown = (f"u{user:04d}", item)
+        rows.append((*shown, second, f"r{user:04d}", 1, "impression"))
+        if rng.random() < 0.5:
+            rows.append((*shown, second + 30, f"r{user:04d}", 1, "click"))
+    columns = ["user_id", "item_id", "second", "request_id", "position", "event_type"]
+    return _raw(pd.DataFrame(rows, columns=columns), days)
 
 
 def _raw(frame: pd.DataFrame, days: int) -> pd.DataFrame:

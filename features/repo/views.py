@@ -14,7 +14,7 @@ from feast import Entity, FeatureView, Field, FileSource, PushSource
 from feast.types import Array, Float64, Int64, String
 from feast.value_type import ValueType
 
-from features.batch import AS_OF, CREATED
+from features.batch import AS_OF, CREATED, files_of
 from features.definitions import (
     HISTORY_AT,
     HISTORY_ITEMS,
@@ -22,7 +22,7 @@ from features.definitions import (
     VERSION,
     VIEWS,
     View,
-    of_view,
+    stored_of,
 )
 from features.store import PUSH_SOURCE
 
@@ -41,7 +41,8 @@ def feast_objects(offline: Path) -> list[Any]:
     """Everything to hand to `FeatureStore.apply`.
 
     Args:
-        offline: folder with `<view>.parquet` per view; the files need not exist yet.
+        offline: folder with `<view>/<day>.parquet` per batch view and `<view>.parquet` per stream
+            view; the files need not exist yet.
 
     Interview: Why a feature store, when a table and a cache would do?
         For two things that are easy to get wrong by hand: a point-in-time join that knows when a
@@ -63,12 +64,13 @@ def feast_objects(offline: Path) -> list[Any]:
 def _feast_view(view: View, offline: Path, entities: list[Any]) -> Any:
     source = FileSource(
         name=f"{view.name}_file",
-        path=(offline / f"{view.name}.parquet").resolve().as_posix(),
+        path=files_of(offline, view.name).resolve().as_posix(),
         timestamp_field=AS_OF,
         created_timestamp_column=CREATED,
     )
     fields = [
-        Field(name=f.name, dtype=Int64 if f.dtype == "int" else Float64) for f in of_view(view.name)
+        Field(name=f.column, dtype=Int64 if f.dtype == "int" else Float64)
+        for f in stored_of(view.name)
     ]
     if view.source == "stream":
         source = PushSource(name=PUSH_SOURCE, batch_source=source)

@@ -1,5 +1,8 @@
 """What the platform of one arm does at two in the night: yesterday into the lake, rows, a new model.
 
+It is at work once a day: what changes by the hour (`item_hourly`) stands at its defaults, in training
+as in serving.
+
 yesterday's log and today's catalogue -> lake -> the day's batch rows
 full      and, by the policy: features of all days -> train -> evaluate -> gate -> pointer
 popular   counts again what was wanted
@@ -7,6 +10,7 @@ popular   counts again what was wanted
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -15,8 +19,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.batch import rows_duckdb
-from features.definitions import of_view
+from features.batch import Wanted, rows_duckdb
+from features.definitions import ITEM_VIEWS, Feature
 from features.errors import NotReady
 from features.streaming import State
 from infra.clients import open_feast
@@ -34,6 +38,7 @@ from pipelines.lake import read_info
 from pipelines.loaders.tables import Tables
 from pipelines.loop.shop import BatchRows, Shop, newest
 from pipelines.materialize import apply_views
+from pipelines.position_curves import curves_of
 from pipelines.promote import Daily, publish_popular, refresh_bundle
 from pipelines.run import judge, train
 from pipelines.steps import Steps
@@ -57,8 +62,10 @@ def take_in(workspace: Workspace, world: World, events: pd.DataFrame, now: datet
 def batch_rows(workspace: Workspace, now: datetime) -> Views:
     """The newest batch rows that are known by now; the same SQL as in every night of the platform."""
     positive_types = read_info(workspace.lake).positive_types
+    wanted = Wanted(positive_types, [known_day(now)])
+    wanted = replace(wanted, curves=curves_of(workspace, wanted.weeks))
     with open_duckdb() as connection:
-        return rows_duckdb(connection, workspace.lake, [known_day(now)], positive_types)
+        return rows_duckdb(connection, workspace.lake, wanted)
 
 
 def renew(
@@ -125,14 +132,15 @@ def moved(workspace: Workspace) -> None:
 
 def _items(views: Views, now: datetime) -> Daily:
     """Item features from this night's rows, as the feature store would join them."""
-    rows = newest(views, "item_daily", now)
-    columns = of_view("item_daily")
+    rows = {view: newest(views, view, now) for view in ITEM_VIEWS if view in views}
 
-    def daily(item_ids: Sequence[str]) -> np.ndarray:
-        none: dict[str, float] = {}
-        known = [rows.get((item_id,), (now, none))[1] for item_id in item_ids]
-        values = [[row.get(f.name, f.default) for f in columns] for row in known]
-        return np.array(values, dtype=np.float64).reshape(len(item_ids), len(columns))
+    def daily(item_ids: Sequence[str], columns: Sequence[Feature]) -> np.ndarray:
+        values = np.tile([f.default for f in columns], (len(item_ids), 1)).astype(np.float64)
+        for place, feature in enumerate(columns):
+            for row, item_id in enumerate(item_ids):
+                if found := rows.get(feature.view, {}).get((item_id,)):
+                    values[row, place] = found[1][feature.column]
+        return values
 
     return daily
 
@@ -156,7 +164,7 @@ def _challenge(
 ) -> dict[str, Any]:
     """The line after the lake, as of now; the gate decides."""
     steps = Steps()
-    build_features(workspace, feature_days(split_of(workspace), now), ENGINE)
+    build_features(workspace, feature_days(split_of(workspace), now), ENGINE, hourly=False)
     moved(workspace)
     train(workspace, scale, seed, steps)
     found: dict[str, Any] = judge(workspace, seed, steps, now, because)["promotion"]

@@ -47,7 +47,7 @@ def made(seedling: Path, plan: Plan, family: str, seed: int) -> Path:
     shutil.rmtree(seedling, ignore_errors=True)
     workspace, steps = Workspace(seedling, "world"), Steps()
     fresh_world(workspace, plan.scale, seed, family=family, preset=plan.preset)
-    make_features(workspace, ENGINE, steps)
+    make_features(workspace, ENGINE, steps, hourly=False)
     train(workspace, plan.scale, seed, steps)
     judge(workspace, seed, steps)
     (seedling / "made").touch()

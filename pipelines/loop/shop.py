@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from features.batch import AS_OF
-from features.definitions import BATCH_LAG, VIEWS, of_view
+from features.definitions import VIEWS, stored_of
 from features.request import UserRow, context_of, user_state
 from features.store import is_young, user_row
 from features.streaming import State, fold, row_of
@@ -104,13 +104,13 @@ def newest(
     views: Mapping[str, pa.Table], view: str, moment: datetime
 ) -> dict[tuple[str, ...], BatchRow]:
     """By entity; rows of this view's TTL that are known at `moment`."""
-    ttl, entity = VIEWS[view].ttl, VIEWS[view].entity
+    ttl, entity, lag = VIEWS[view].ttl, VIEWS[view].entity, VIEWS[view].lag
     assert ttl is not None, f"{view} is a batch view and needs a TTL"
-    names = [feature.name for feature in of_view(view)]
+    names = [feature.column for feature in stored_of(view)]
     found: dict[tuple[str, ...], BatchRow] = {}
     for row in views[view].select([*entity, AS_OF, *names]).to_pylist():
         key, as_of = tuple(row[name] for name in entity), row[AS_OF]
-        if not moment - ttl <= as_of <= moment - BATCH_LAG:
+        if not moment - ttl <= as_of <= moment - lag:
             continue
         if key not in found or found[key][0] < as_of:
             found[key] = (as_of, {name: row[name] for name in names})

@@ -4,9 +4,11 @@ They come and react by the truth; the platform sees requests and events, nothing
 plan and the same reactions as in one process (pipelines/world/play.py): only the lists differ.
 """
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Literal
 
 import pandas as pd
@@ -21,6 +23,11 @@ from pipelines.world.planning import Visits, exactly
 from pipelines.world.population import DAY_US, to_us
 from pipelines.world.timeline import merged, timeline
 
+BLOCK = timedelta(hours=3)
+"""Of a simulated day; as long as hourly features stay good without a new row."""
+
+BLOCK_US = BLOCK // timedelta(microseconds=1)
+
 NEWCOMER_SHARE = 0.5
 """Of the visits on a day with the shift `new_segment`."""
 
@@ -34,6 +41,7 @@ def visit(
     seed: int,
     shift: Literal["new_segment"] | None = None,
     workers: int = 4,
+    between: Callable[[datetime], object] | None = None,
 ) -> pd.DataFrame:
     """Let the population use the API for one day.
 
@@ -46,6 +54,8 @@ def visit(
         shift: "new_segment" = half of the visits are newcomers' with another device, place and
             taste: a change of the inputs that monitoring can see.
         workers: concurrent visitors; no user ever looks at two slates at once.
+        between: called with the moment, UTC, after each BLOCK of the day, while nobody visits: for
+            jobs that a shop runs by its clock.
 
     Returns:
         One row per slate in order of the visits: user_id, request_id, arm ("full" where the
@@ -67,7 +77,14 @@ def visit(
     visits = _chained(planned, f"v{seed}-{day:%Y%m%d}")
     console = Console(stderr=True)  # what a command prints stays clean
     with ThreadPoolExecutor(workers) as pool:
-        answers = pool.map(crowd.meet, visits)
+
+        def answered() -> Iterator[dict | None]:
+            for block, some in groupby(visits, lambda v: (v.at_us - to_us(day)) // BLOCK_US):
+                yield from pool.map(crowd.meet, some)
+                if between is not None:
+                    between(day + (block + 1) * BLOCK)
+
+        answers = answered()
         try:
             rows = list(track(answers, "visits", len(visits), console=console, transient=True))
         finally:

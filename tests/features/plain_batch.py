@@ -1,20 +1,27 @@
 """The batch features in plain Python, one event at a time: slow, and easy to check by eye."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import datetime, timedelta
 from itertools import pairwise
 from statistics import mean
 
-from features.definitions import NEVER_DAYS, PRIOR_CLICKS, PRIOR_IMPRESSIONS, SESSION_GAP
+from features.definitions import (
+    NEVER_DAYS,
+    PRIOR_CLICKS,
+    PRIOR_EXPECTED,
+    PRIOR_IMPRESSIONS,
+    SESSION_GAP,
+)
+from features.position_curve import FLAT, MAX_POSITION, UNKNOWN_POSITION, week_of
 
 ONE_DAY = timedelta(days=1)
 
 
 class PlainBatch:
-    """Values of the batch views as of `day`, per entity."""
+    """Values of the batch views as of `day` (or of an hour), per entity."""
 
-    def __init__(self, events, items, users, day: datetime, positive_types):
-        self.day, self.positive_types = day, positive_types
+    def __init__(self, events, items, users, day: datetime, positive_types, curves):
+        self.day, self.positive_types, self.curves = day, positive_types, curves
         self.all = events
         self.items = {row["item_id"]: row for row in items}
         self.users = {row["user_id"]: row for row in users}
@@ -32,11 +39,27 @@ class PlainBatch:
         last = [e["event_at"] for e in self.positives(self.inside(90, events))]
         return (self.day - max(last)) / ONE_DAY if last else NEVER_DAYS
 
-    def click_rate(self, events):
-        window = self.inside(30, events)
-        shown = len(self.of_type("impression", window))
-        clicks = min(len(self.of_type("click", window)), shown)
-        return (clicks + PRIOR_CLICKS) / (shown + PRIOR_IMPRESSIONS)
+    def rate(self, part, of, events):
+        of = len(self.of_type(of, events))
+        part = min(len(self.of_type(part, events)), of)
+        return (part + PRIOR_CLICKS) / (of + PRIOR_IMPRESSIONS)
+
+    def coec(self, events):
+        clicks = [e for e in self.of_type("click", events) if e["request_id"] is not None]
+        expected = 0.0
+        for e in self.of_type("impression", events):
+            curve = self.curves.get(week_of(e["event_at"].date()), FLAT)
+            expected += curve[min(e["position"] or UNKNOWN_POSITION, MAX_POSITION)]
+        return (len(clicks) + PRIOR_EXPECTED) / (expected + PRIOR_EXPECTED)
+
+    def price_level(self, row):
+        """Share of the category's priced items that are cheaper, the equal ones counted half."""
+        if row.get("price") is None:
+            return None
+        rivals = [r for r in self.items.values() if r["category"] == row["category"]]
+        prices = [r["price"] for r in rivals if r["price"] is not None]
+        cheaper = sum(price < row["price"] for price in prices)
+        return (cheaper + prices.count(row["price"]) / 2) / len(prices)
 
     def age(self, created_at, events):
         known = [e["event_at"] for e in events] + ([created_at] if created_at else [])
@@ -70,6 +93,7 @@ class PlainBatch:
         last_30, last_90 = self.inside(30, events), self.inside(90, events)
         bought = [self.items.get(e["item_id"], {}) for e in self.positives(last_90)]
         prices = [row["price"] for row in bought if row.get("price") is not None]
+        levels = [self.price_level(row) for row in bought if row.get("price") is not None]
         minutes = [(max(t) - min(t)) / timedelta(minutes=1) for t in self.sessions(events)]
         acts = [e for e in last_30 if e["event_type"] != "impression"]
         weeks = min(90.0, max(7.0, age)) / 7
@@ -82,8 +106,10 @@ class PlainBatch:
             "sessions_30d": len(minutes),
             "session_minutes_mean_30d": mean(minutes) if minutes else 0.0,
             "active_days_30d": len({e["event_at"].date() for e in acts}),
-            "user_click_rate_30d": self.click_rate(events),
+            "user_click_rate_30d": self.rate("click", "impression", last_30),
+            "user_coec_30d": self.coec(last_30),
             "price_mean_90d": mean(prices) if prices else 0.0,
+            "price_level_90d": mean(levels) if levels else 0.5,
             "categories_90d": len({row["category"] for row in bought if row.get("category")}),
             "user_idle_days": self.idle(events),
         }
@@ -97,20 +123,40 @@ class PlainBatch:
         last_7, last_30 = self.inside(7, events), self.inside(30, events)
         ratings = self.of_type("rating", self.inside(90, events))
         stars = [e["value"] for e in ratings if e["value"] is not None]
-        per_day_7 = len(self.positives(last_7)) / 7
+        positives_7, positives_30 = len(self.positives(last_7)), len(self.positives(last_30))
+        takers = Counter(e["user_id"] for e in self.positives(self.inside(90, events)))
+        level = self.price_level(row)
         return {
             "item_price": row.get("price") or 0.0,
+            "item_price_level": 0.5 if level is None else level,
             "item_age_days": age,
             "item_rating_90d": mean(stars) if stars else 0.0,
             "item_ratings_90d": len(stars),
-            "item_positives_1d": len(self.positives(self.inside(1, events))),
-            "item_positives_7d": len(self.positives(last_7)),
-            "item_positives_30d": len(self.positives(last_30)),
+            "item_positives_7d": positives_7,
+            "item_positives_30d": positives_30,
             "item_purchases_30d": len(self.of_type("purchase", last_30)),
             "item_users_30d": len({e["user_id"] for e in self.positives(last_30)}),
-            "item_click_rate_30d": self.click_rate(events),
-            "item_trend_7d": (per_day_7 + 1) / (len(self.positives(last_30)) / 30 + 1),
+            "item_click_rate_30d": self.rate("click", "impression", last_30),
+            "item_coec_30d": self.coec(last_30),
+            "item_purchase_rate_30d": self.rate("purchase", "click", last_30),
+            "item_repeat_share_90d": sum(n > 1 for n in takers.values()) / max(len(takers), 1),
+            "item_trend_7d": (positives_7 / 7 + 1) / (positives_30 / 30 + 1),
+            "item_trend_7d_v2": (positives_7 + 1) / (positives_30 * 7 / 30 + 1),
             "item_idle_days": self.idle(events),
+        }
+
+    def item_hourly(self, item_id):
+        """As of an hour; no row where nothing happened for 25 hours."""
+        events = [e for e in self.all if e["item_id"] == item_id]
+        if not self.inside(25 / 24, events):
+            return None
+        last_24 = self.inside(1, events)
+        in_1h, in_24h = (len(self.positives(self.inside(d, events))) for d in (1 / 24, 1))
+        return {
+            "item_positives_1h": in_1h,
+            "item_positives_24h": in_24h,
+            "item_coec_24h": self.coec(last_24),
+            "item_surge_1h": (in_1h + 1) / (in_24h / 24 + 1),
         }
 
     def user_category_daily(self, user_id, category):
@@ -125,5 +171,6 @@ class PlainBatch:
             "category_positives_30d": len(self.positives(self.inside(30, events))),
             "category_positives_90d": len(last_90),
             "category_share_90d": len(last_90) / len(self.positives(self.inside(90, all_of_user))),
+            "category_coec_30d": self.coec(self.inside(30, events)),
             "category_idle_days": self.idle(events),
         }

@@ -71,6 +71,8 @@ def random_lake(
             item_id=f"i{rng.integers(11)}",  # i10 is in no catalogue
             session_id=None if rng.random() < 0.5 else f"s{rng.integers(40)}",
             value=None if rng.random() < 0.3 else float(rng.integers(1, 6)),
+            request_id=None if number % 4 == 0 else f"r{number}",
+            position=None if number % 5 == 0 else 1 + number % 7 * 9,  # some deeper than any curve
         )
         for number in range(n)
     ]

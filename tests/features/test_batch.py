@@ -7,9 +7,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from features.batch import rows_duckdb, rows_spark, schema_of
-from features.batch_sql import AGGREGATES, BATCH_VIEWS, DERIVED
-from features.definitions import BATCH_LAG, BATCH_WINDOW_DAYS, VIEWS, of_view
+from features.batch import Wanted, fingerprint, rows_duckdb, rows_spark, schema_of
+from features.batch_sql import AGGREGATES, DERIVED
+from features.definitions import BATCH_VIEWS, BATCH_WINDOW_DAYS, VIEWS, stored_of
+from features.definitions import DAY as ONE_DAY
+from features.position_curve import MAX_POSITION
 from features.request import microseconds
 from features.streaming import fold
 from infra.spark import JAVA_NEEDED, java_version, open_spark
@@ -17,15 +19,21 @@ from tests.features.plain_batch import PlainBatch
 from tests.features.small_lake import DAY, POSITIVE, event, item, random_lake, user, write_lake
 
 DAYS = [DAY.date(), DAY.date() - timedelta(days=1), DAY.date() - timedelta(days=40)]
+HOURS = [DAY - timedelta(hours=back) for back in (-5, 0, 1, 23, 24, 25, 100)]
+CURVES = {
+    week: {place: 0.3 / (place + 1) + week * 1e-6 for place in range(MAX_POSITION + 1)}
+    for week in range(2915, 2930)  # the first weeks of the lake, and the newest, have none
+}
+WANTED = Wanted(POSITIVE, DAYS, HOURS, CURVES)
 
 needs_java = pytest.mark.skipif(
     (java_version() or 0) < JAVA_NEEDED, reason=f"Spark needs Java {JAVA_NEEDED} or newer"
 )
 
 
-def by_duckdb(lake, days=DAYS):
+def by_duckdb(lake, wanted=WANTED):
     with duckdb.connect(config={"threads": 1}) as connection:
-        return rows_duckdb(connection, lake, days, POSITIVE)
+        return rows_duckdb(connection, lake, wanted)
 
 
 def as_of(table: pa.Table, day=DAY) -> dict:
@@ -40,11 +48,11 @@ def as_of(table: pa.Table, day=DAY) -> dict:
 
 
 def test_every_stored_feature_is_computed_and_no_other():
-    stored = {f.name for view in BATCH_VIEWS for f in of_view(view)}
+    stored = {f.column for view in BATCH_VIEWS for f in stored_of(view)}
     assert set(AGGREGATES) | set(DERIVED) == stored
     assert not set(AGGREGATES) & set(DERIVED)
     for view in BATCH_VIEWS:
-        assert all((f.window_days or 0) <= BATCH_WINDOW_DAYS for f in of_view(view))
+        assert all((f.window or ONE_DAY) <= BATCH_WINDOW_DAYS * ONE_DAY for f in stored_of(view))
 
 
 def test_a_mean_is_the_same_in_whatever_order_the_prices_come(tmp_path):
@@ -93,7 +101,10 @@ def test_two_users_by_hand(tmp_path):
         "session_minutes_mean_30d": pytest.approx((0 + 10) / 2),
         "active_days_30d": 2,
         "user_click_rate_30d": (1 + 1) / (1 + 20),
+        "user_coec_30d": (0 + 1)
+        / (0.05 + 1),  # shown once in a week without a curve; no slate click
         "price_mean_90d": (10 + 40 + 40 + 10) / 4,
+        "price_level_90d": 0.5,  # each item is alone in its category
         "categories_90d": 2,
         "user_idle_days": 0.5,
     }
@@ -102,17 +113,21 @@ def test_two_users_by_hand(tmp_path):
     items = as_of(rows["item_daily"])
     assert items["a",]["item_rating_90d"] == 4.0
     assert items["b",]["item_trend_7d"] == pytest.approx((2 / 7 + 1) / (2 / 30 + 1))
+    assert items["b",]["item_trend_7d_v2"] == pytest.approx((2 + 1) / (2 * 7 / 30 + 1))
+    assert items["b",]["item_repeat_share_90d"] == 1.0  # one user, twice
     assert as_of(rows["user_category_daily"]) == {
         ("u", "x"): {
             "category_positives_30d": 1,
             "category_positives_90d": 2,
             "category_share_90d": 2 / 4,
+            "category_coec_30d": pytest.approx(1 / 1.05),
             "category_idle_days": 0.5,
         },
         ("u", "y"): {
             "category_positives_30d": 2,
             "category_positives_90d": 2,
             "category_share_90d": 2 / 4,
+            "category_coec_30d": 1.0,
             "category_idle_days": pytest.approx(2.0 - 10 / 1440),
         },
     }
@@ -122,14 +137,16 @@ def test_two_users_by_hand(tmp_path):
 def test_values_equal_a_slow_reading_in_plain_python(tmp_path, seed):
     events, items, users = random_lake(tmp_path, seed)
     rows = by_duckdb(tmp_path)
-    for day in (DAY, DAY - timedelta(days=40)):
-        plain = PlainBatch(events, items, users, day, POSITIVE)
-        keys = {
-            "user_daily": [(f"u{number}",) for number in range(9)],
-            "item_daily": [(f"i{number}",) for number in range(12)],
-            "user_category_daily": [(f"u{n}", c) for n in range(9) for c in "xyz"],
-        }
-        for view, entities in keys.items():
+    keys = {
+        "user_daily": [(f"u{number}",) for number in range(9)],
+        "item_daily": [(f"i{number}",) for number in range(12)],
+        "item_hourly": [(f"i{number}",) for number in range(12)],
+        "user_category_daily": [(f"u{n}", c) for n in range(9) for c in "xyz"],
+    }
+    for view, entities in keys.items():
+        moments = HOURS if view == "item_hourly" else (DAY, DAY - timedelta(days=40))
+        for day in moments:
+            plain = PlainBatch(events, items, users, day, POSITIVE, CURVES)
             got = as_of(rows[view], day)
             expected = {key: getattr(plain, view)(*key) for key in entities}
             expected = {key: values for key, values in expected.items() if values is not None}
@@ -142,10 +159,11 @@ def test_a_row_is_stamped_with_its_day_and_known_after_the_lag(tmp_path):
     random_lake(tmp_path)
     for view, table in by_duckdb(tmp_path).items():
         assert table.schema == schema_of(view)
-        as_ofs = set(table["as_of"].to_pylist())
-        assert as_ofs <= {DAY, DAY - timedelta(days=1), DAY - timedelta(days=40)}
+        days = {DAY, DAY - timedelta(days=1), DAY - timedelta(days=40)}
+        asked = days if VIEWS[view].every == ONE_DAY else set(HOURS)
+        assert set(table["as_of"].to_pylist()) <= asked
         for row in table.select(["as_of", "created_at"]).to_pylist():
-            assert row["created_at"] == row["as_of"] + BATCH_LAG
+            assert row["created_at"] == row["as_of"] + VIEWS[view].lag
         keys = table.select([*VIEWS[view].entity, "as_of"]).to_pandas()
         assert not keys.duplicated().any()
 
@@ -153,8 +171,40 @@ def test_a_row_is_stamped_with_its_day_and_known_after_the_lag(tmp_path):
 def test_events_after_the_day_change_nothing(tmp_path):
     events, items, users = random_lake(tmp_path / "all")
     write_lake(tmp_path / "past", [e for e in events if e["event_at"] < DAY], items, users)
-    for view, table in by_duckdb(tmp_path / "all").items():
-        assert table.equals(by_duckdb(tmp_path / "past")[view])
+    wanted = Wanted(POSITIVE, DAYS, [hour for hour in HOURS if hour <= DAY], CURVES)
+    past = by_duckdb(tmp_path / "past", wanted)
+    for view, table in by_duckdb(tmp_path / "all", wanted).items():
+        assert table.equals(past[view])
+
+
+def test_only_the_views_whose_moments_are_wanted_are_computed(tmp_path):
+    random_lake(tmp_path)
+    all_rows = by_duckdb(tmp_path)
+    assert set(all_rows) == set(BATCH_VIEWS)
+    hourly = by_duckdb(tmp_path, Wanted(POSITIVE, hours=HOURS, curves=CURVES))
+    assert set(hourly) == {"item_hourly"}
+    assert hourly["item_hourly"].equals(all_rows["item_hourly"])
+
+
+def test_when_its_last_event_is_a_day_old_an_item_gets_a_row_of_defaults(tmp_path):
+    """The row says that nothing is left; afterwards there is no row, which means the same."""
+    write_lake(tmp_path, [event("1", 24.5 / 24)], [item("a")], [user("u")])
+    hours = [DAY + timedelta(hours=step) for step in range(-1, 2)]
+    (row,) = by_duckdb(tmp_path, Wanted(POSITIVE, hours=hours))["item_hourly"].to_pylist()[1:]
+    assert row["as_of"] == DAY
+    assert {f.column: row[f.column] for f in stored_of("item_hourly")} == {
+        f.column: f.default for f in stored_of("item_hourly")
+    }
+
+
+def test_a_changed_definition_has_another_fingerprint(monkeypatch):
+    before = {view: fingerprint(view, POSITIVE) for view in BATCH_VIEWS}
+    assert before == {view: fingerprint(view, POSITIVE) for view in BATCH_VIEWS}
+    monkeypatch.setitem(AGGREGATES, "item_positives_7d", AGGREGATES["item_purchases_30d"])
+    after = {view: fingerprint(view, POSITIVE) for view in BATCH_VIEWS}
+    assert {view for view in BATCH_VIEWS if before[view] != after[view]} == {"item_daily"}
+    other = {view: fingerprint(view, ["purchase"]) for view in BATCH_VIEWS}
+    assert not set(other.values()) & set(after.values())
 
 
 def test_the_fold_and_the_batch_agree_at_midnight(tmp_path):
@@ -180,7 +230,7 @@ def test_spark_and_duckdb_agree_on_every_value(tmp_path):
     random_lake(tmp_path / "it's a lake", seed=5)
     expected = by_duckdb(tmp_path / "it's a lake")
     with open_spark() as spark:
-        got = rows_spark(spark, tmp_path / "it's a lake", DAYS, POSITIVE)
+        got = rows_spark(spark, tmp_path / "it's a lake", WANTED)
     assert set(got) == set(expected)
     for view, table in expected.items():
         assert len(table) > 10

@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from features.definitions import BATCH_LAG, BY_NAME, of_view
+from features.definitions import BATCH_LAG, BY_NAME
+from features.feature_set import CURRENT
 from features.point_in_time import item_matrix, user_rows
 from features.store import OnlineStore
 from infra.clients import open_feast
@@ -128,7 +129,7 @@ def test_a_join_that_looks_ahead_would_be_caught(tmp_path):
     assert {tuple(row.history_items) for row in ours} == {()}
     assert all(row.category_rows == {} for row in ours)
 
-    daily = pq.read_table(workspace.offline / "user_daily.parquet").to_pandas()
+    daily = pq.read_table(workspace.offline / "user_daily").to_pandas()
     daily["date"] = (daily["as_of"] - pd.Timedelta(days=1)).dt.date  # the day that it describes
     leaky = queries.assign(date=queries["event_at"].dt.date).merge(daily, on=["user_id", "date"])
     assert len(leaky) == 60
@@ -144,11 +145,11 @@ def test_a_join_that_looks_ahead_would_be_caught(tmp_path):
 
 def test_a_backfilled_row_is_not_known_before_it_was_made(tmp_path):
     workspace, store = offline_only(tmp_path, [event("1", 3)], [item("a")], [user("u")])
-    path = workspace.offline / "user_daily.parquet"
-    frame = pq.read_table(path)
-    made = pd.Series([NOW + timedelta(days=1)] * len(frame)).astype("datetime64[us, UTC]")
-    column = frame.schema.get_field_index("created_at")
-    pq.write_table(frame.set_column(column, frame.schema.field(column), [made]), path)
+    for path in workspace.offline.glob("user_daily/*.parquet"):
+        frame = pq.read_table(path)
+        made = pd.Series([NOW + timedelta(days=1)] * len(frame)).astype("datetime64[us, UTC]")
+        column = frame.schema.get_field_index("created_at")
+        pq.write_table(frame.set_column(column, frame.schema.field(column), [made]), path)
     (row,) = user_rows(store, at(["u"], [NOW]), ["x"])
     assert "user_daily" in row.missing
 
@@ -158,9 +159,9 @@ def test_item_matrix_has_a_row_per_item_and_defaults_where_unknown(workspace, fe
     moments = [NOW, NOW - timedelta(days=2), DAY - timedelta(days=300)]
     got = item_matrix(feast, item_ids, moments)
     assert list(got) == moments
-    columns = of_view("item_daily")
+    columns = CURRENT.item
     assert all(matrix.shape == (4, len(columns)) for matrix in got.values())
-    np.testing.assert_array_equal(got[NOW], OnlineStore(feast).read_items(item_ids))
+    np.testing.assert_array_equal(got[NOW], OnlineStore(feast).read_items(item_ids, NOW).matrix)
     np.testing.assert_array_equal(got[NOW][0], got[NOW][3])
     assert not np.array_equal(got[moments[0]], got[moments[1]])
     assert (got[moments[2]] == [f.default for f in columns]).all()

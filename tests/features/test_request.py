@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from features.definitions import BY_NAME, FEATURE_NAMES, NEVER_DAYS, of_view
+from features.definitions import BY_COLUMN, FEATURE_NAMES, NEVER_DAYS
+from features.feature_set import CURRENT
 from features.request import (
     Catalogue,
     Context,
@@ -25,16 +26,19 @@ DAY_US = 86_400_000_000
 
 def make_catalogue(n: int = 7, seed: int = 0) -> Catalogue:
     rng = np.random.default_rng(seed)
-    daily = rng.uniform(0.5, 9.0, (n, len(of_view("item_daily"))))
-    daily[1, 0] = 0.0  # the price of item i1 is not known
-    return Catalogue.of(
+    matrix = rng.uniform(0.5, 9.0, (n, len(CURRENT.item)))
+    matrix[1, 0] = 0.0  # the price of item i1 is not known
+    vectors = rng.normal(size=(n, 5)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    catalogue = Catalogue.of(
         [f"i{ix}" for ix in range(n)],
         [None if ix == 2 else "cab"[ix % 3] for ix in range(n)],
         [None if ix == 3 else f"s{ix % 4}" for ix in range(n)],
-        daily,
+        matrix,
         devices=("phone", "tv"),
         locations=("other", "oslo"),
     )
+    return replace(catalogue, vectors=vectors)
 
 
 def make_row(history: list[tuple[str, float]], last_days: float | None = 0.25) -> UserRow:
@@ -42,7 +46,7 @@ def make_row(history: list[tuple[str, float]], last_days: float | None = 0.25) -
     rng = np.random.default_rng(1)
     row = UserRow.unknown()
     values = {name: float(rng.uniform(1, 5)) for name in row.values}
-    share = {f.name: 0.5 + place for place, f in enumerate(of_view("user_category_daily"))}
+    share = {f.column: 0.5 + place for place, f in enumerate(CURRENT.pair)}
     return replace(
         row,
         values=values,
@@ -60,10 +64,10 @@ def slowly(
     """One item's features, read off the definition table in plain Python."""
     category, subcategory = catalogue.category[ix], catalogue.subcategory[ix]
     item_id = str(catalogue.item_ids[ix])
-    out = dict(row.values)
-    out |= {f.name: catalogue.daily[ix, at] for at, f in enumerate(of_view("item_daily"))}
+    out = {f.column: row.values[f.column] for f in CURRENT.user}
+    out |= {f.column: catalogue.matrix[ix, at] for at, f in enumerate(CURRENT.item)}
     name = catalogue.vocabulary["category"][category] if category >= 0 else None
-    defaults = {f.name: f.default for f in of_view("user_category_daily")}
+    defaults = {f.column: f.default for f in CURRENT.pair}
     out |= row.category_rows.get(str(name), defaults)
     places = [catalogue.index.get(i) for i in row.history_items]
     times = [at for i, at in zip(row.history_items, row.history_at, strict=True) if i == item_id]
@@ -72,6 +76,8 @@ def slowly(
     mean, price = row.values["price_mean_90d"], out["item_price"]
     idle = (context.now_us - row.last_event_at) / 60e6 if row.last_event_at else NEVER_DAYS * 1440
     moment = datetime.fromtimestamp(context.now_us / 1e6, tz=UTC)
+    level, taste = out["item_price_level"], row.values["price_level_90d"]
+    vectors = [catalogue.vectors[p] for p in places[:10] if p is not None]
     return out | {
         "hour_of_day": moment.hour,
         "day_of_week": moment.weekday(),
@@ -86,6 +92,8 @@ def slowly(
         "subcategory_times_in_history": len(same),
         "category_share_recent": len(recent) / max(len(places[:10]), 1),
         "price_ratio": price / mean if price > 0 and mean > 0 else 1.0,
+        "price_affinity": 1 - abs(level - taste) if price > 0 and mean > 0 else 0.5,
+        "history_cosine_max": max((catalogue.vectors[ix] @ v for v in vectors), default=0.0),
         "retrieval_score": score,
         "two_tower_rr": rr[0],
         "covisitation_rr": rr[1],
@@ -128,10 +136,10 @@ def test_an_unknown_user_gets_the_default_of_every_feature():
     got = assemble(state, catalogue, np.array([5]), Context(NOW_US), np.zeros(1), np.zeros((1, 4)))[
         0
     ]
-    known = {"hour_of_day", "day_of_week", "category"} | {f.name for f in of_view("item_daily")}
+    known = {"hour_of_day", "day_of_week", "category"} | {f.column for f in CURRENT.item}
     for name, value in zip(FEATURE_NAMES, got, strict=True):
         if name not in known:
-            assert value == BY_NAME[name].default, name
+            assert value == BY_COLUMN[name].default, name
 
 
 def test_position_is_what_training_knows_and_zero_when_serving():

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features.definitions import BY_NAME, STREAM_TTL, of_view
+from features.definitions import BY_NAME, STREAM_TTL, USER_VIEWS, of_view, stored_of
 from features.errors import FeaturesUnavailable
+from features.feature_set import CURRENT
 from features.request import UserRow, microseconds
 from features.store import OnlineStore, stream_frame
 from infra import redis_store
@@ -54,7 +55,7 @@ def push(online, user_id, version, items=("a",)):
 
 
 def test_a_users_values_equal_feasts_own_answer(online, feast):
-    names = [f"{v}:{f.name}" for v in ("user_daily", "user_stream") for f in of_view(v)]
+    names = [f"{v}:{f.column}" for v in USER_VIEWS for f in stored_of(v)]
     extras = ["user_stream:history_items", "user_stream:history_at", "user_stream:last_event_at"]
     for number in range(7):
         user_id = f"u{number}"
@@ -78,20 +79,34 @@ def test_a_users_values_equal_feasts_own_answer(online, feast):
 
 
 def test_items_equal_feasts_own_answer_and_unknown_ones_get_defaults(online, feast):
-    fields = [f"item_daily:{f.name}" for f in of_view("item_daily")]
+    fields = [f"{f.view}:{f.column}" for f in CURRENT.item]
     item_ids = ["i3", "nobody", "i0"]
     rows = [{"item_id": item_id} for item_id in item_ids]
     asked = feast.get_online_features(features=fields, entity_rows=rows).to_dict()
-    got = online.read_items(item_ids)
+    got = online.read_items(item_ids).matrix
     assert got.shape == (3, len(fields))
-    for column, f in enumerate(of_view("item_daily")):
-        assert got[1, column] == BY_NAME[f.name].default
-        np.testing.assert_array_equal(got[[0, 2], column], np.array(asked[f.name])[[0, 2]])
+    for column, f in enumerate(CURRENT.item):
+        assert got[1, column] == f.default
+        known = [f.default if v is None else v for v in asked[f.column]]
+        np.testing.assert_array_equal(got[:, column], known)
+
+
+def test_an_items_old_rows_count_as_missing_view_by_view(online):
+    """An hour's counts say nothing after a day; the day's row still stands."""
+    items = [f"i{number}" for number in range(10)]
+    young, late = (online.read_items(items, NOW + timedelta(days=days)) for days in (0, 1))
+    newest = {"item_daily": NOW.replace(hour=0), "item_hourly": NOW.replace(hour=5)}
+    assert young.as_of == late.as_of == newest
+    hourly = [place for place, f in enumerate(CURRENT.item) if f.view == "item_hourly"]
+    assert (young.matrix[:, hourly] != late.matrix[:, hourly]).any()
+    assert (late.matrix[:, hourly] == [CURRENT.item[place].default for place in hourly]).all()
+    daily = [place for place in range(len(CURRENT.item)) if place not in hourly]
+    np.testing.assert_array_equal(young.matrix[:, daily], late.matrix[:, daily])
 
 
 def test_more_items_than_one_statement_takes_come_back_in_order(online):
     item_ids = [f"i{number % 10}" for number in range(1203)]
-    got = online.read_items(item_ids)
+    got = online.read_items(item_ids).matrix
     np.testing.assert_array_equal(got[:10], got[1200 - 10 : 1200])
     assert len(got) == 1203
 
@@ -220,7 +235,7 @@ def test_a_push_leaves_the_batch_views_alone_and_they_leave_it(workspace, online
 
 def test_a_day_that_is_computed_again_replaces_its_row(workspace, online):
     """Equal in time, different in value: events that came late, or a mended bug."""
-    path = workspace.offline / "user_daily.parquet"
+    path = max(workspace.offline.glob("user_daily/*.parquet"))
     table = pq.read_table(path)
     place = table.column_names.index("categories_90d")
     changed = pa.array([77] * len(table), table.schema.field(place).type)

@@ -7,7 +7,7 @@ from infra.clients import open_feast  # first: it keeps torch out of Feast's imp
 # isort: split
 from feast.types import Float64, Int64
 
-from features.definitions import VIEWS, of_view
+from features.definitions import VIEWS, stored_of
 from features.repo.views import STREAM_EXTRAS, feast_objects
 from infra.workspace import Workspace
 from pipelines.materialize import apply_views
@@ -22,12 +22,13 @@ def test_every_stored_feature_is_a_field_of_its_view(tmp_path):
     assert set(found) == {view.name for view in VIEWS.values() if view.source != "request"}
     for name, view in found.items():
         types = {field.name: field.dtype for field in view.features}
-        expected = {f.name: Int64 if f.dtype == "int" else Float64 for f in of_view(name)}
+        expected = {f.column: Int64 if f.dtype == "int" else Float64 for f in stored_of(name)}
         assert types == expected | (STREAM_EXTRAS if name == "user_stream" else {})
         assert tuple(view.entities) == VIEWS[name].entity
         assert view.ttl == VIEWS[name].ttl
         assert view.batch_source.created_timestamp_column == "created_at"
-        assert view.batch_source.path == (tmp_path / f"{name}.parquet").as_posix()
+        file = f"{name}/*.parquet" if VIEWS[name].source == "batch" else f"{name}.parquet"
+        assert view.batch_source.path == (tmp_path / file).as_posix()
 
 
 def test_applying_twice_changes_nothing(tmp_path):

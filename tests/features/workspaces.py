@@ -16,7 +16,7 @@ CATEGORIES = ("x", "y", "z", "never")
 def built_workspace(home: Path | Workspace, *, online: bool = True) -> Workspace:
     workspace = Workspace(home, "small") if isinstance(home, Path) else home
     random_lake(workspace.lake)
-    build_features(workspace, DAYS, engine="duckdb")
+    build_features(workspace, DAYS, engine="duckdb", until=NOW)
     if online:
         materialize(workspace, NOW)
     return workspace

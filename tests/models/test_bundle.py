@@ -8,6 +8,7 @@ import pytest
 
 from features.definitions import FEATURE_NAMES
 from features.errors import ContractError
+from features.feature_set import CURRENT
 from models.bundle import load, write
 from models.funnel import recommend
 from models.manifest import bundle_id, digest
@@ -40,7 +41,7 @@ def test_what_was_written_is_what_is_loaded(tmp_path: Path) -> None:
     assert bundle.catalogue.item_ids.tolist() == parts.items["item_id"].tolist()
     assert bundle.catalogue.vocabulary == parts.vocabulary
     assert bundle.catalogue.category.tolist() == [ix % 3 for ix in range(21)]
-    np.testing.assert_array_equal(bundle.catalogue.daily, parts.daily)
+    np.testing.assert_array_equal(bundle.catalogue.matrix, parts.matrix)
     np.testing.assert_array_equal(bundle.popular, parts.popular)
     np.testing.assert_array_equal(bundle.prices, parts.items["price"])
     np.testing.assert_array_equal(bundle.item_vectors, parts.item_vectors)
@@ -163,10 +164,34 @@ def test_features_in_another_order_are_refused(folder: Path) -> None:
     stored = json.loads((folder / "features.json").read_text())
     stored["features"][2], stored["features"][3] = stored["features"][3], stored["features"][2]
     forge(folder, "features.json", json.dumps(stored).encode())
-    with pytest.raises(
-        ContractError, match=r"features.json: column 3 is .*made for other features"
-    ):
+    with pytest.raises(ContractError, match=r"ranker.txt: .*first difference .*train again"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"version": 9}, r"column 3 is .*'version': 9.* have nothing of that name"),
+        ({"default": 7.0}, r"column 3 is .*'default': 7.0.*definitions have .*'default': 0.0"),
+    ],
+)
+def test_a_feature_that_is_not_computed_any_more_is_refused(
+    folder: Path, change: dict, told: str
+) -> None:
+    stored = json.loads((folder / "features.json").read_text())
+    stored["features"][2] |= change
+    forge(folder, "features.json", json.dumps(stored).encode())
+    with pytest.raises(ContractError, match=told + r".*among the retired ones, or train"):
+        load(folder)
+
+
+def test_a_bundle_from_before_versions_reads_the_first_ones(folder: Path) -> None:
+    stored = json.loads((folder / "features.json").read_text())
+    for feature in stored["features"]:
+        if feature["version"] == 1:
+            del feature["version"]
+    forge(folder, "features.json", json.dumps(stored).encode())
+    assert load(folder).catalogue.features == CURRENT
 
 
 def test_a_feature_too_few_is_refused(folder: Path) -> None:
@@ -174,7 +199,9 @@ def test_a_feature_too_few_is_refused(folder: Path) -> None:
     stored["features"].pop()
     forge(folder, "features.json", json.dumps(stored).encode())
     n = len(FEATURE_NAMES)
-    with pytest.raises(ContractError, match=rf"features.json: {n - 1} columns, expected {n}"):
+    with pytest.raises(
+        ContractError, match=rf"ranker.txt: trained on {n} columns, .*expected the {n - 1}"
+    ):
         load(folder)
 
 

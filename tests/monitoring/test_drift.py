@@ -18,7 +18,7 @@ def population(users: int, seed: int, *, segment: str = "known") -> pd.DataFrame
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(
         {
-            feature.name: (
+            feature.column: (
                 rng.gamma(2.0, 5.0, users * K)
                 if feature.view in ("item_daily", "request")
                 else np.repeat(rng.gamma(2.0, 5.0, users), K)
@@ -35,7 +35,7 @@ def population(users: int, seed: int, *, segment: str = "known") -> pd.DataFrame
     if segment == "new":
         for feature in FEATURES:
             if feature.view in ("user_daily", "user_category_daily"):
-                frame[feature.name] = feature.default
+                frame[feature.column] = feature.default
         frame["device"], frame["location"] = -1, -1
     return frame[[*FEATURE_NAMES, "score"]]
 

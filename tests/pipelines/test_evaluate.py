@@ -108,7 +108,7 @@ def test_a_champion_knows_no_more_than_the_challenger(shop, tmp_path) -> None:
     # and a category that the staged bundle does not know.
     past = read_past(shop.workspace)
     moment = shop.split.ranker_from
-    daily = np.zeros((len(past.known(moment)), staged.catalogue.daily.shape[1]))
+    daily = np.zeros((len(past.known(moment)), staged.catalogue.matrix.shape[1]))
     parts = replace(
         past.parts(moment, daily, None),
         vocabulary={**staged.catalogue.vocabulary, "category": ("b", "c0", "c1")},
@@ -118,12 +118,12 @@ def test_a_champion_knows_no_more_than_the_challenger(shop, tmp_path) -> None:
     champion_id = publish(tmp_path / "staging", workspace.bundles)
     point_to(workspace.bundles, champion_id)
 
-    judged = champion_at(staged, workspace, champion_id)
+    judged = champion_at(staged, workspace, champion_id, None, shop.split)
     assert judged.id == champion_id
     assert judged.ranker is not None
     assert judged.tower is None
     np.testing.assert_array_equal(judged.popular, staged.popular)
-    np.testing.assert_array_equal(judged.catalogue.daily, staged.catalogue.daily)
+    np.testing.assert_array_equal(judged.catalogue.matrix, staged.catalogue.matrix)
     assert judged.catalogue.item_ids.tolist() == staged.catalogue.item_ids.tolist()
     names = np.array(("b", "c0", "c1"))[judged.catalogue.category]
     assert names.tolist() == np.array(("c0", "c1"))[staged.catalogue.category].tolist()

@@ -44,9 +44,11 @@ def test_the_newest_row_is_written_last_in_whatever_order_the_file_has_them(
     new_workspace, tmp_path
 ):
     workspace = built_workspace(new_workspace(tmp_path), online=False)
-    path = workspace.offline / "user_daily.parquet"
-    table = pq.read_table(path)
-    pq.write_table(table.sort_by([("as_of", "descending")]), path)
+    newest, *older = sorted(workspace.offline.glob("user_daily/*.parquet"), reverse=True)
+    table = pq.read_table([newest, *older])
+    pq.write_table(table.sort_by([("as_of", "descending")]), newest)
+    for path in older:
+        path.unlink()
     materialize(workspace, NOW)
     got = OnlineStore(open_feast(workspace)).read_user("u1", (), NOW)
     assert got.age_s["user_daily"] == 6 * 3600

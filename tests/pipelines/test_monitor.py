@@ -16,7 +16,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from features.definitions import BATCH_LAG
+from features.definitions import BATCH_LAG, HOURLY_LAG
 from features.errors import FeaturesUnavailable
 from infra.clients import clear_online
 from infra.local.process import free_port
@@ -26,6 +26,7 @@ from models.bundle import current, load, rollback, version_path
 from models.manifest import is_trained, read_manifest
 from pipelines import online_probe
 from pipelines.bootstrap import bootstrap
+from pipelines.days import known_hour
 from pipelines.lock import only_one
 from pipelines.materialize import materialize
 from pipelines.monitor import Memory, Monitor, recall
@@ -172,6 +173,24 @@ def test_a_new_day_is_computed_once_as_soon_as_its_rows_are_known(
     assert again.memory.features_day == "2026-07-16"
 
 
+def test_a_new_hour_is_computed_once_as_soon_as_its_rows_are_known(
+    trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(trained[0], home)
+    clock, script = Clock(NOW), Script(check_drift=drift(False, ""))
+    monitor = scripted(home, clock, script, drift_every_s=10**6)
+    hour = known_hour(NOW) + timedelta(hours=1)
+    clock.now = hour + HOURLY_LAG - timedelta(seconds=1)
+    assert monitor.round()
+    assert "refresh_hours" not in script.asked
+    clock.now = hour + HOURLY_LAG
+    assert monitor.round()
+    assert monitor.round()
+    assert script.asked.count("refresh_hours") == 1
+    assert scripted(home, clock, Script()).memory.features_hour == hour.isoformat()
+
+
 def test_a_real_new_day_keeps_the_rows_young(trained: tuple[Path, str], tmp_path: Path) -> None:
     home = tmp_path / "home"
     shutil.copytree(trained[0], home)
@@ -220,8 +239,9 @@ def test_drift_trains_on_the_newest_events_and_a_pause_follows(
     script = Script(check_drift=drift(True), challenge=told)
     monitor = scripted(home, clock, script, drift_every_s=1, retrain_pause_s=3600)
     assert monitor.round()
-    assert script.asked[:4] == ["check_drift", "refresh", "train_retrieval", "challenge"]
-    assert "76% of the input columns drifted" in script.arguments[3]
+    assert script.asked[0] == "refresh_hours"
+    assert script.asked[1:5] == ["check_drift", "refresh", "train_retrieval", "challenge"]
+    assert "76% of the input columns drifted" in script.arguments[4]
     assert count(monitor, "shortlist_monitor_trainings_total", outcome="refused") == 1
     assert count(monitor, "shortlist_monitor_drift_share") == 0.76
     assert recall(monitor.workspace).outcome == "refused"
@@ -278,7 +298,10 @@ def test_a_rollback_to_the_popular_list_is_kept(trained: tuple[Path, str], tmp_p
     script = Script(tracking={"champion": popular})
     monitor = scripted(home, Clock(NOW + timedelta(hours=9)), script)
     assert monitor.round()
-    assert script.asked == ["tracking"]  # the alias follows; nobody trains against the rollback
+    assert script.asked == [
+        "refresh_hours",
+        "tracking",
+    ]  # the alias follows; nobody trains against the rollback
 
 
 def test_who_finds_the_lock_taken_waits_for_another_round(opened: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.definitions import of_view
+from features.feature_set import CURRENT
 from features.request import microseconds
 from pipelines.past import NEW_ITEM, Past, in_us, ranked_requests, read_past
 
@@ -15,7 +15,7 @@ def past(shop) -> Past:
 
 
 def daily_of(past: Past, moment: datetime) -> np.ndarray:
-    return np.zeros((len(past.known(moment)), len(of_view("item_daily"))))
+    return np.zeros((len(past.known(moment)), len(CURRENT.item)))
 
 
 def test_parts_do_not_depend_on_what_comes_later(past: Past, shop) -> None:

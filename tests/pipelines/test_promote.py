@@ -1,7 +1,7 @@
 import json
 import shutil
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
 import pytest
@@ -148,7 +148,7 @@ def test_published_are_the_judged_weights_over_the_newest_data(shop) -> None:
     assert bundle.manifest["as_of"] == fresh_at(shop.split.end).isoformat()
     assert bundle.manifest["trained_until"] == shop.split.test_from.isoformat()
     assert bundle.manifest["metrics"]["models"] == json.loads(json.dumps(result["models"]))
-    assert bundle.catalogue.daily.tolist() != staged.catalogue.daily.tolist()
+    assert bundle.catalogue.matrix.tolist() != staged.catalogue.matrix.tolist()
     assert len(bundle.sample_users) == 50
     assert current(workspace.bundles) is None  # published is not promoted
 
@@ -171,19 +171,15 @@ def test_in_a_running_shop_nothing_is_published_that_is_not_known_yet(shop) -> N
     known = item_matrix(store, bundle.catalogue.item_ids.tolist(), [now])[now]
     tonight = fresh_at(shop.split.end)
     later = item_matrix(store, bundle.catalogue.item_ids.tolist(), [tonight])[tonight]
-    assert bundle.catalogue.daily.tolist() == known.tolist() != later.tolist()
+    assert bundle.catalogue.matrix.tolist() == known.tolist() != later.tolist()
 
 
 def test_without_features_of_the_last_day_nothing_is_published(shop, tmp_path) -> None:
     workspace = Workspace(tmp_path, "shop")
     shutil.copytree(shop.workspace.root, workspace.root)
-    path = workspace.offline / "item_daily.parquet"
-    table = pd.read_parquet(path)
-    from features.batch import AS_OF
-
-    table[table[AS_OF] < pd.Timestamp(shop.split.test_from)].to_parquet(
-        path, coerce_timestamps="us", index=False
-    )
+    for path in workspace.offline.glob("item_daily/*.parquet"):
+        if date.fromisoformat(path.stem) >= shop.split.test_from.date():
+            path.unlink()
     from infra.clients import open_feast
     from pipelines.materialize import apply_views
 

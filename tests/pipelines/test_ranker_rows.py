@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 
 from features.definitions import BATCH_LAG, FEATURE_NAMES
+from features.feature_set import CURRENT
+from features.point_in_time import item_rows
 from features.request import microseconds, user_state
 from infra.clients import open_feast
 from models.funnel import retrieve
@@ -16,9 +18,9 @@ from pipelines.ranker_rows import (
     TICK,
     build_rows,
     bundles_at,
+    choose,
     moment_queries,
     nightly,
-    query_rows,
     sample,
     slate_queries,
     user_rows_of,
@@ -45,17 +47,23 @@ def test_candidates_are_what_the_funnel_retrieves(shop) -> None:
     past, store = read_past(shop.workspace), open_feast(shop.workspace)
     queries = moment_queries(past, shop.split, 6, seed=1)
     retrieval = read(shop.workspace.training / FOR_RANKER)
-    bundles = bundles_at(past, store, retrieval, [query.known_at for query in queries])
+    bundles = bundles_at(past, retrieval, [query.known_at for query in queries])
+    choices = []
     for query, row in zip(queries, user_rows_of(past, store, queries), strict=True):
         bundle = bundles[query.known_at]
         assert all(at < query.event_at.timestamp() * 1e6 for at in row.history_at)
-        rows, wanted = query_rows(bundle, query, row, np.random.default_rng(0))
+        choice = choose(bundle, query, row, np.random.default_rng(0))
+        choices.append(choice)
         found = retrieve(bundle, user_state(row, bundle.catalogue))
         ids = bundle.catalogue.item_ids[found.item_ix]
-        assert len(rows) == len(found.item_ix) <= NEGATIVES
-        assert wanted.tolist() == [item in query.wanted for item in ids]
-        np.testing.assert_allclose(column(rows, "retrieval_score"), found.retrieval_score)
-        assert (column(rows, "position") == 0).all()
+        assert choice.item_ix.tolist() == found.item_ix.tolist()
+        assert len(choice.item_ix) <= NEGATIVES
+        assert choice.wanted.tolist() == [item in query.wanted for item in ids]
+        np.testing.assert_array_equal(choice.score, found.retrieval_score)
+    rows = build_rows(past, store, retrieval, queries, seed=0)
+    assert rows.group_sizes.tolist() == [len(choice.item_ix) for choice in choices]
+    assert rows.labels.tolist() == np.concatenate([c.wanted for c in choices]).tolist()
+    assert (column(rows.features, "position") == 0).all()
 
 
 def test_a_slate_keeps_its_places_and_is_labelled_by_its_own_clicks(site) -> None:
@@ -107,8 +115,8 @@ def test_a_bundle_is_as_old_as_last_night(moment: datetime, day: int) -> None:
     assert moment - expected < timedelta(days=1)
 
 
-def test_an_item_that_was_forgotten_later_still_has_its_features_at_the_time(shop) -> None:
-    past, store = read_past(shop.workspace), open_feast(shop.workspace)
+def test_an_item_that_nobody_touches_is_forgotten_after_its_launch(shop) -> None:
+    past = read_past(shop.workspace)
     launched = shop.split.ranker_from - timedelta(days=1)
     never_touched = past.items.iloc[:1].assign(item_id="zzz", created_us=microseconds(launched))
     past = replace(
@@ -117,8 +125,20 @@ def test_an_item_that_was_forgotten_later_still_has_its_features_at_the_time(sho
         first_us=np.append(past.first_us, NEVER_US),
     )
     soon, late = shop.split.ranker_from, launched + NEW_ITEM + timedelta(days=1)
-    bundles = bundles_at(past, store, None, [soon, late])
+    bundles = bundles_at(past, None, [soon, late])
     assert "zzz" in bundles[soon].catalogue.index
     assert "zzz" not in bundles[late].catalogue.index
-    for bundle in bundles.values():
-        assert len(bundle.catalogue.daily) == len(bundle.catalogue.item_ids)
+
+
+def test_an_items_features_are_those_of_the_querys_hour_not_of_its_bundle(site) -> None:
+    past, store = read_past(site.workspace), open_feast(site.workspace)
+    queries = slate_queries(site.workspace.lake, past, site.split, 40, seed=2)
+    rows = build_rows(past, store, None, queries, seed=1)
+    columns = [f for f in CURRENT.item if f.view == "item_hourly"]
+    ids = [item for query in queries for item in query.shown]
+    at = [query.event_at for query in queries for _ in query.shown]
+    expected = item_rows(store, ids, at, columns)
+    assert expected.any()
+    for place, feature in enumerate(columns):
+        got = column(rows.features, feature.column)
+        np.testing.assert_allclose(got, expected[:, place], rtol=1e-6)

@@ -34,7 +34,7 @@ def log(workspace):
 def everything(workspace):
     online = OnlineStore(open_feast(workspace))
     users = [online.read_user(user, CATEGORIES, NOW) for user in (*USERS, "n0", "n1", "n2")]
-    return users, online.read_items([f"i{number}" for number in range(10)]).tolist()
+    return users, online.read_items([f"i{number}" for number in range(10)]).matrix.tolist()
 
 
 def test_an_emptied_store_is_whole_again(workspace, log):

@@ -23,7 +23,7 @@ def test_a_whole_bundle_is_staged_as_of_the_test(shop) -> None:
     assert bundle.manifest["trained_until"] == shop.split.test_from.isoformat()
     past = read_past(shop.workspace)
     assert set(bundle.catalogue.item_ids) == set(past.before(shop.split.test_from)["item_id"])
-    assert (bundle.catalogue.daily[:, 0] > 0).all()  # prices came through the point-in-time join
+    assert (bundle.catalogue.matrix[:, 0] > 0).all()  # prices came through the point-in-time join
 
 
 def test_the_ranker_has_learned_the_places_and_serving_holds_them_at_0(site) -> None:

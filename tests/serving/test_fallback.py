@@ -37,7 +37,7 @@ def test_a_list_survives_a_new_bundle_without_the_items_it_lost(bundle, tmp_path
     shorter = replace(
         shorter,
         items=shorter.items.iloc[rows].reset_index(drop=True),
-        daily=shorter.daily[rows],
+        matrix=shorter.matrix[rows],
         popular=rows,
         covisitation=None,
         item_vectors=None,
