@@ -72,7 +72,7 @@ AGGREGATES: Mapping[str, str] = {
     "user_click_rate_30d": _rate("clicks", "impressions"),
     "user_coec_30d": COEC,
     "price_mean_90d": f"CAST({_total('money')} AS DOUBLE) / nullif({_total('priced')}, 0)",
-    "price_level_90d": f"CAST({_total('levels')} AS DOUBLE) / nullif({_total('priced')}, 0)",
+    "price_quantile_90d": f"CAST({_total('levels')} AS DOUBLE) / nullif({_total('priced')}, 0)",
     "user_idle_days": IDLE_DAYS,
     "item_rating_90d": f"CAST({_total('stars')} AS DOUBLE) / nullif({_total('ratings')}, 0)",
     "item_ratings_90d": _total("ratings"),
@@ -105,7 +105,7 @@ DERIVED: Mapping[str, str] = {
     "session_minutes_mean_30d": "s.minutes",
     "categories_90d": "c.categories",
     "item_price": "k.price",
-    "item_price_level": "k.price_level",
+    "item_price_quantile": "k.price_quantile",
     "item_age_days": f"(k.moment * {DAY_US} - k.known) / {DAY_US}e0",
     "item_users_30d": "u.users_30d",
     "item_repeat_share_90d": "u.again_90d * 1e0 / u.users_90d",
@@ -119,7 +119,7 @@ SELECT item_id, category, price, created_at,
        CASE WHEN price IS NULL THEN NULL ELSE
          (rank() OVER (PARTITION BY category, price IS NULL ORDER BY price) - 1
             + count(*) OVER (PARTITION BY category, price) * 5e-1)
-         / count(*) OVER (PARTITION BY category, price IS NULL) END AS price_level
+         / count(*) OVER (PARTITION BY category, price IS NULL) END AS price_quantile
 FROM items"""
 """The catalogue with each price's place within its category; equal prices share the middle of theirs."""
 
@@ -131,7 +131,7 @@ def facts(positive_types: Sequence[str], from_day: int) -> str:
     """
     positive = ", ".join(f"'{name}'" for name in positive_types)
     return f"""
-SELECT e.user_id, e.item_id, e.event_id, e.session_id, e.value, i.category, i.price, i.price_level,
+SELECT e.user_id, e.item_id, e.event_id, e.session_id, e.value, i.category, i.price, i.price_quantile,
        unix_date(e.event_date) AS day, unix_micros(e.event_at) AS at_us, e.event_type,
        CASE WHEN e.event_type IN ({positive}) THEN 1 ELSE 0 END AS positive,
        CASE WHEN e.event_type = 'impression' THEN 0 ELSE 1 END AS act,
@@ -149,7 +149,7 @@ def known(table: str, entity: str) -> str:
 
     The only part that looks at the whole past, and at two columns of it.
     """
-    of_item = "t.price, t.price_level," if entity == "item_id" else ""
+    of_item = "t.price, t.price_quantile," if entity == "item_id" else ""
     return f"""
 SELECT coalesce(t.{entity}, f.{entity}) AS {entity}, {of_item}
        least(unix_micros(t.created_at), f.first_at) AS known
@@ -212,7 +212,7 @@ u AS (SELECT item_id, moment, sum(lately) AS users_30d, count(*) AS users_90d,
             FROM by_user w JOIN days m ON {_inside("item_repeat_share_90d")}
             GROUP BY w.item_id, w.user_id, m.moment) x
       GROUP BY item_id, moment),
-k AS (SELECT i.item_id, i.price, i.price_level, i.known, m.moment
+k AS (SELECT i.item_id, i.price, i.price_quantile, i.known, m.moment
       FROM known_items i JOIN days m ON i.known < m.moment * {DAY_US})
 SELECT k.item_id, k.moment, {_columns("item_daily")}
 FROM k LEFT JOIN a ON a.item_id = k.item_id AND a.moment = k.moment
@@ -246,7 +246,7 @@ FROM a JOIN t ON t.user_id = a.user_id AND t.moment = a.moment"""
 
 def _by_slot(entity: str, slot: str = "day") -> str:
     price, value = (f"CAST(least({name}, 1e20) AS DECIMAL(38, 6))" for name in ("price", "value"))
-    level = f"CAST(price_level AS {SHARES})"
+    level = f"CAST(price_quantile AS {SHARES})"
     # As decimals, cut to what fits: a sum of floating numbers depends on their order, that is on
     # the threads, in its last digit.
     return f"""

@@ -250,7 +250,7 @@ def _add_prices(out: np.ndarray, features: FeatureSet) -> None:
     if "price_ratio" in place:
         out[:, place["price_ratio"]] = np.divide(price, mean, out=np.ones_like(price), where=known)
     if "price_affinity" in place:
-        apart = np.abs(out[:, place["item_price_level"]] - out[:, place["price_level_90d"]])
+        apart = np.abs(out[:, place["item_price_quantile"]] - out[:, place["price_quantile_90d"]])
         out[:, place["price_affinity"]] = np.where(known, 1.0 - apart, 0.5)
 
 

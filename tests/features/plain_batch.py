@@ -52,7 +52,7 @@ class PlainBatch:
             expected += curve[min(e["position"] or UNKNOWN_POSITION, MAX_POSITION)]
         return (len(clicks) + PRIOR_EXPECTED) / (expected + PRIOR_EXPECTED)
 
-    def price_level(self, row):
+    def price_quantile(self, row):
         """Share of the category's priced items that are cheaper, the equal ones counted half."""
         if row.get("price") is None:
             return None
@@ -93,7 +93,7 @@ class PlainBatch:
         last_30, last_90 = self.inside(30, events), self.inside(90, events)
         bought = [self.items.get(e["item_id"], {}) for e in self.positives(last_90)]
         prices = [row["price"] for row in bought if row.get("price") is not None]
-        levels = [self.price_level(row) for row in bought if row.get("price") is not None]
+        levels = [self.price_quantile(row) for row in bought if row.get("price") is not None]
         minutes = [(max(t) - min(t)) / timedelta(minutes=1) for t in self.sessions(events)]
         acts = [e for e in last_30 if e["event_type"] != "impression"]
         weeks = min(90.0, max(7.0, age)) / 7
@@ -109,7 +109,7 @@ class PlainBatch:
             "user_click_rate_30d": self.rate("click", "impression", last_30),
             "user_coec_30d": self.coec(last_30),
             "price_mean_90d": mean(prices) if prices else 0.0,
-            "price_level_90d": mean(levels) if levels else 0.5,
+            "price_quantile_90d": mean(levels) if levels else 0.5,
             "categories_90d": len({row["category"] for row in bought if row.get("category")}),
             "user_idle_days": self.idle(events),
         }
@@ -125,10 +125,10 @@ class PlainBatch:
         stars = [e["value"] for e in ratings if e["value"] is not None]
         positives_7, positives_30 = len(self.positives(last_7)), len(self.positives(last_30))
         takers = Counter(e["user_id"] for e in self.positives(self.inside(90, events)))
-        level = self.price_level(row)
+        level = self.price_quantile(row)
         return {
             "item_price": row.get("price") or 0.0,
-            "item_price_level": 0.5 if level is None else level,
+            "item_price_quantile": 0.5 if level is None else level,
             "item_age_days": age,
             "item_rating_90d": mean(stars) if stars else 0.0,
             "item_ratings_90d": len(stars),

@@ -104,7 +104,7 @@ def test_two_users_by_hand(tmp_path):
         "user_coec_30d": (0 + 1)
         / (0.05 + 1),  # shown once in a week without a curve; no slate click
         "price_mean_90d": (10 + 40 + 40 + 10) / 4,
-        "price_level_90d": 0.5,  # each item is alone in its category
+        "price_quantile_90d": 0.5,  # each item is alone in its category
         "categories_90d": 2,
         "user_idle_days": 0.5,
     }

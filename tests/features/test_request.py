@@ -76,7 +76,7 @@ def slowly(
     mean, price = row.values["price_mean_90d"], out["item_price"]
     idle = (context.now_us - row.last_event_at) / 60e6 if row.last_event_at else NEVER_DAYS * 1440
     moment = datetime.fromtimestamp(context.now_us / 1e6, tz=UTC)
-    level, taste = out["item_price_level"], row.values["price_level_90d"]
+    level, taste = out["item_price_quantile"], row.values["price_quantile_90d"]
     vectors = [catalogue.vectors[p] for p in places[:10] if p is not None]
     return out | {
         "hour_of_day": moment.hour,

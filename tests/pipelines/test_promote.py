@@ -215,7 +215,7 @@ def test_the_same_weights_over_todays_data(shop, tmp_path) -> None:
     known = [place[item] for item in fresh.catalogue.item_ids.tolist() if item in place]
     assert (fresh.item_vectors[: len(known)] == champion.item_vectors[known]).all()
     assert fresh.manifest["as_of"] == shop.split.end.isoformat() > champion.manifest["as_of"]
-    assert fresh.catalogue.daily.tolist() != champion.catalogue.daily.tolist()
+    assert fresh.catalogue.matrix.tolist() != champion.catalogue.matrix.tolist()
     assert fresh.popular.tolist() != champion.popular.tolist()
     assert current(workspace.bundles) == champion_id, "published is not promoted"
     assert refresh_bundle(workspace, shop.split.end) == refreshed_id
