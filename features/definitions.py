@@ -141,6 +141,10 @@ FEATURES: tuple[Feature, ...] = (
         ("session_positives", "int", "events", 0.0, None, "positives of the current session"),
         ("session_minutes", "float", "minutes", 0.0, None, "from the session's first to its last event"),
         ("positives_24h", "int", "events", 0.0, 1, "positives of the 24 h up to the last act, among the history kept"),
+        ("impressions_1h", "int", "events", 0.0, None, "shown in the hour up to the user's newest event, in whole steps of 5 minutes"),
+        ("clicks_1h", "int", "events", 0.0, None, "clicks of the same hour"),
+        ("impressions_24h", "int", "events", 0.0, 1, "shown in the day up to the user's newest event, in whole hours"),
+        ("clicks_24h", "int", "events", 0.0, 1, "clicks of the same day"),
     ),
     *_view(
         "request",

@@ -44,6 +44,7 @@ def online(feast):
 def row(version: int, items=("a",)) -> dict:
     return {
         "session_events": 1, "session_positives": 1, "session_minutes": 0.5, "positives_24h": 1,
+        "impressions_1h": 1, "clicks_1h": 1, "impressions_24h": 1, "clicks_24h": 1,
         "history_items": list(items), "history_at": [version] * len(items),
         "last_event_at": version, "version": version,
     }  # fmt: skip
