@@ -85,6 +85,7 @@ VIEWS = {
         View("item_daily", ("item_id",), "batch", "daily", BATCH_TTL),
         View("user_category_daily", ("user_id", "category"), "batch", "daily", BATCH_TTL),
         View("user_stream", ("user_id",), "stream", "seconds", STREAM_TTL),
+        View("item_stream", ("item_id",), "stream", "seconds", timedelta(days=1)),
         View(
             "request", (), "request", "request", None
         ),  # context and cross features, made per request
@@ -181,6 +182,11 @@ HISTORY_ITEMS, HISTORY_AT, LAST_EVENT_AT, VERSION = (
 )
 """Columns of `user_stream` that are inputs of request features and of the user tower, not model columns:
 item ids (strings) and event times (µs since 1970), newest first; the last act's time (µs); the state's version."""
+
+ITEM_STREAM = ("item_impressions_1h", "item_clicks_1h", "item_impressions_24h", "item_clicks_24h")
+"""Columns of `item_stream` beside its version: int, events of the hour and the day up to the newest
+event of the item's partition, in whole steps of 5 minutes and of hours. Not model columns: a request reads its
+items from the bundle's matrix, which is made once a day."""
 
 
 def of_view(view: str) -> tuple[Feature, ...]:

@@ -263,7 +263,7 @@ def _columns(view: str) -> slice:
     return slice(places[0], places[0] + len(places))
 
 
-_COLUMNS = {view: _columns(view) for view in VIEWS}
+_COLUMNS = {view: _columns(view) for view in VIEWS if of_view(view)}
 _COLUMN = {name: place for place, name in enumerate(FEATURE_NAMES)}
 _RR = [_COLUMN[f"{source}_rr"] for source in ("two_tower", "covisitation", "history", "popular")]
 _PRICE = [f.name for f in of_view("item_daily")].index("item_price")

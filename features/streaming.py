@@ -166,13 +166,13 @@ def parsed(value: Any, key: str) -> dict[str, Any]:
         text = value.get(name)
         if not isinstance(text, str) or not 0 < len(text) <= MAX_ID_LENGTH:
             raise ContractError(
-                f"{name} is {ascii(str(text)[:40])}, expected 1 to {MAX_ID_LENGTH} characters"
+                f"{name} is {str(text)[:40]!a}, expected 1 to {MAX_ID_LENGTH} characters"
             )
     session_id = value.get("session_id")
     session_id = None if session_id is None else str(session_id)[:MAX_ID_LENGTH]
     for name in ("event_id", "user_id", "item_id", "session_id"):
         if not is_text(value.get(name)):
-            raise ContractError(f"{name} is {ascii(value[name][:40])}, which is no Unicode text")
+            raise ContractError(f"{name} is {value[name][:40]!a}, which is no Unicode text")
     if value.get("event_type") not in EVENT_TYPES:
         raise ContractError(
             f"event_type is {str(value.get('event_type'))[:40]!r}, expected one of {EVENT_TYPES}"
@@ -201,7 +201,7 @@ def moment(value: Any) -> int:
         at_us = microseconds(found if found.tzinfo else found.replace(tzinfo=UTC))
     except (TypeError, ValueError, OverflowError):
         raise ContractError(
-            f"event_at is {ascii(str(value)[:40])}, expected ISO 8601 such as 2026-03-01T12:00:00Z"
+            f"event_at is {str(value)[:40]!a}, expected ISO 8601 such as 2026-03-01T12:00:00Z"
         ) from None
     if at_us <= 0:
         raise ContractError(f"event_at is {value!r}, expected a moment after 1970")
@@ -220,7 +220,7 @@ def is_text(value: Any) -> bool:
 
 def upgraded(state: State) -> State:
     """A stored state in today's shape; of one from before windows and lateness, what it knows."""
-    if "recent" in state:
+    if "recent_ids" not in state:
         return state
     kept = {name: value for name, value in state.items() if name != "recent_ids"}
     watermark = max(state["session_last_at"], state["last_event_at"])

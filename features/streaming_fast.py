@@ -216,5 +216,5 @@ def _no_constant(name: str) -> None:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
-_scan = _DECODER.scan_once
+_scan = _DECODER.scan_once  # type: ignore[attr-defined]  # of C, unknown to the stubs
 """The C scanner itself: `loads` spends as long again on finding the encoding and the white space."""

@@ -122,15 +122,24 @@ def test_an_hour_late_is_counted_and_more_is_late():
 
 def test_windows_slide_with_the_users_newest_event():
     _, rows = run(
-        [event("1", 0, "impression"), event("2", 1), event("3", 64, "view"), event("4", 1500, "view")]
+        [
+            event("1", 0, "impression"),
+            event("2", 1),
+            event("3", 64, "view"),
+            event("4", 1500, "view"),
+        ]
     )
-    found = [[row[f"{n}_{w}"] for n in ("impressions", "clicks") for w in ("1h", "24h")] for row in rows]
+    found = [
+        [row[f"{n}_{w}"] for n in ("impressions", "clicks") for w in ("1h", "24h")] for row in rows
+    ]
     assert found == [[1, 1, 0, 0], [1, 1, 1, 1], [0, 1, 0, 1], [0, 0, 0, 0]]
 
 
 def test_a_state_from_before_windows_goes_on():
     state, _ = run([event("1", 0), event("2", 1, item_id="b")])
-    old = {n: v for n, v in state.items() if n not in ("recent", "floor", "watermark", "hour", "day")}
+    old = {
+        n: v for n, v in state.items() if n not in ("recent", "floor", "watermark", "hour", "day")
+    }
     new = upgraded(old | {"recent_ids": ["1", "2"]})
     assert fold(new, event("2", 1), POSITIVE)[1] is None
     row = fold(new, event("3", 2), POSITIVE)[1]
@@ -282,7 +291,15 @@ def test_the_fast_fold_equals_the_plain_one(events, cuts, limit):
 
 
 AT = st.sampled_from(
-    ["2026-03-01T00:00:00Z", "2026-03-01T09:00:00+09:00", "2026-03-01", "soon", None, 5, "9999-01-01"]
+    [
+        "2026-03-01T00:00:00Z",
+        "2026-03-01T09:00:00+09:00",
+        "2026-03-01",
+        "soon",
+        None,
+        5,
+        "9999-01-01",
+    ]
 )
 VALUES = st.fixed_dictionaries(
     {},
