@@ -20,9 +20,6 @@ from kafka.errors import KafkaError
 
 from infra.kafka_log import open_client
 
-SESSION_MS = 10_000
-"""A member that is not heard of for this long is taken for dead; a broker wants 6 s at least."""
-
 HEARTBEAT_MS = 2_000
 POLL_MAX_S = 60.0
 """A worker that lives and does not ask for this long is stuck; a batch takes a second."""
@@ -38,16 +35,15 @@ log = logging.getLogger(__name__)
 class GroupMember:
     """One worker's membership."""
 
-    def __init__(
-        self, bootstrap: str, topic: str, group: str, session_ms: int = SESSION_MS
-    ) -> None:
+    def __init__(self, bootstrap: str, topic: str, group: str, session_ms: int) -> None:
         """Join; partitions come with time.
 
         Args:
             bootstrap: host:port of a broker.
             topic: its partitions are shared out.
             group: name of the group.
-            session_ms: see SESSION_MS.
+            session_ms: a member that is not heard of for this long is taken for dead; a broker
+                wants 6 s at least.
 
         Raises:
             LogUnavailable: no broker answers.

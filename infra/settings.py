@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     partitions: int = Field(default=4, ge=1, le=256)
     """Partitions of the event log, by murmur2(user_id); stored with the state."""
 
+    group_session_ms: int = Field(default=10_000, ge=6_000)
+    """A stream worker not heard of for this long is taken for dead, and its partitions are given away."""
+
     scale: Literal["tiny", "small", "full"] = "small"
     """How much `bootstrap` makes and how long the monitor trains."""
 

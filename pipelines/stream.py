@@ -240,9 +240,7 @@ def main() -> None:
             events = stack.enter_context(
                 closing(patiently(open_log, workspace, settings.partitions))
             )
-            owner = stack.enter_context(
-                closing(patiently(owner_of, workspace, settings.partitions))
-            )
+            owner = stack.enter_context(closing(patiently(owner_of, workspace, settings)))
         except RetryError:
             return  # told to stop before the log answered
         except ValueError as error:
@@ -258,18 +256,18 @@ def main() -> None:
         )
 
 
-def owner_of(workspace: Workspace, partitions: int) -> Owner:
+def owner_of(workspace: Workspace, settings: Settings) -> Owner:
     """How the workers of this workspace share it: by Kafka's group, or by locks beside the states.
 
     Raises:
         LogUnavailable: no broker answers.
     """
     if workspace.services is None:
-        return ByLocks(workspace.state / "workers", partitions)
+        return ByLocks(workspace.state / "workers", settings.partitions)
     from infra.kafka_group import GroupMember
 
     topic, group = f"{workspace.name}.events", f"{workspace.name}.stream"
-    return GroupMember(workspace.services.kafka, topic, group)
+    return GroupMember(workspace.services.kafka, topic, group, settings.group_session_ms)
 
 
 def positive_types_of(workspace: Workspace) -> Collection[str]:

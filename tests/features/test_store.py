@@ -271,7 +271,9 @@ def test_a_busy_sqlite_store_is_unavailable_and_says_no_more(tmp_path, monkeypat
     workspace = Workspace(tmp_path, "small")
     store = open_feast(workspace)
     apply_views(store, workspace.offline)
-    monkeypatch.setattr(store, "write_newer", failing(sqlite3.OperationalError(f"{tmp_path} is locked")))
+    monkeypatch.setattr(
+        store, "write_newer", failing(sqlite3.OperationalError(f"{tmp_path} is locked"))
+    )
     with pytest.raises(FeaturesUnavailable) as told:
         push(OnlineStore(store), "u", microseconds(NOW))
     assert str(told.value) == "features: the store failed (OperationalError)"
