@@ -19,7 +19,7 @@ from features.errors import ContractError, RecommenderError
 from infra.reports import report
 from infra.settings import Settings
 from infra.workspace import Workspace
-from pipelines import cli_stack, cli_world
+from pipelines import cli_stack, cli_stream, cli_world
 from pipelines.experiments import cli as experiments
 from pipelines.lock import measured
 from pipelines.steps import Steps, console
@@ -356,6 +356,7 @@ def bench(dataset: Dataset = "world", seed: Seed = 0) -> None:
 
 
 cli_stack.register(app)
+cli_stream.register(app)
 app.add_typer(experiments.app)
 
 

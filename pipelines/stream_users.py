@@ -147,6 +147,9 @@ class UserStage:
 
 CACHED_ITEMS = 200_000
 
+KEPT_BYTES = 500_000
+"""Of a dead letter: in base64 it must fit into a record; the log has the whole one at its offset."""
+
 
 def user_rows(metrics: StreamMetrics) -> Pushed:
     """What the first stage pushes."""
@@ -166,7 +169,8 @@ def dead_letters(
             partition,
             as_text({
                 "partition": partition, "offset": offset, "key": found[offset][0],
-                "reason": reason, "bytes": base64.b64encode(found[offset][1]).decode(),
+                "reason": reason,
+                "bytes": base64.b64encode(found[offset][1][:KEPT_BYTES]).decode(),
             }),
         )
         for offset, reason in refused

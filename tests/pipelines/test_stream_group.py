@@ -112,4 +112,3 @@ def test_a_worker_paused_past_its_session_and_woken_leaves_every_row_exact(shop)
         assert first.poll() is None
     assert (found["events"], found["wrong"], found["missing"]) == (2000, 0, 0)
     assert (found["items"], found["items_wrong"], found["items_missing"]) == (11, 0, 0)
-
