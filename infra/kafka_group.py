@@ -35,7 +35,9 @@ log = logging.getLogger(__name__)
 class GroupMember:
     """One worker's membership."""
 
-    def __init__(self, bootstrap: str, topic: str, group: str, session_ms: int) -> None:
+    def __init__(
+        self, bootstrap: str, topic: str, group: str, session_ms: int, name: str | None = None
+    ) -> None:
         """Join; partitions come with time.
 
         Args:
@@ -44,6 +46,8 @@ class GroupMember:
             group: name of the group.
             session_ms: a member that is not heard of for this long is taken for dead; a broker
                 wants 6 s at least.
+            name: one that is kept over restarts (static membership): who comes back under it within
+                the session goes on at once with what it had, and nobody else is disturbed.
 
         Raises:
             LogUnavailable: no broker answers.
@@ -53,6 +57,7 @@ class GroupMember:
             KafkaConsumer,
             bootstrap,
             group_id=group,
+            group_instance_id=name,
             client_id=f"{group}-{uuid.uuid4().hex[:8]}",
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -345,9 +345,15 @@ def demo(
     run_demo(settings, workspace, scale.value, seed, engine.value)
 
 
-@app.command(epilog="Example: [bold]shortlist bench --dataset world[/]")
-def bench(dataset: Dataset = "world", seed: Seed = 0) -> None:
+benches = typer.Typer(invoke_without_command=True)
+app.add_typer(benches, name="bench")
+
+
+@benches.callback(epilog="Example: [bold]shortlist bench --dataset world[/]")
+def bench(context: typer.Context, dataset: Dataset = "world", seed: Seed = 0) -> None:
     """Time each stage of a request on the current bundle, fast way beside plain way, in one process."""
+    if context.invoked_subcommand is not None:
+        return
     from pipelines.bench import run_bench
 
     _, workspace = _workspace(dataset)
@@ -356,7 +362,7 @@ def bench(dataset: Dataset = "world", seed: Seed = 0) -> None:
 
 
 cli_stack.register(app)
-cli_stream.register(app)
+cli_stream.register(app, benches)
 app.add_typer(experiments.app)
 
 

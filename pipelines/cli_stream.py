@@ -24,9 +24,54 @@ dead_letters = typer.Typer(
 )
 
 
-def register(app: typer.Typer) -> None:
+Seed = Annotated[int, typer.Option(help="Seed of the traffic.")]
+
+
+def register(app: typer.Typer, benches: typer.Typer) -> None:
     """Add this file's commands to the command line."""
     app.add_typer(dead_letters, name="dead-letters")
+    benches.command("stream", epilog="Example: [bold]shortlist bench stream[/]")(bench_stream)
+    benches.command(
+        "stream-crash", epilog="Example: [bold]shortlist bench stream-crash --kills 20[/]"
+    )(bench_crash)
+
+
+def bench_stream(
+    events: Annotated[int, typer.Option(help="Events of each measurement.")] = 200_000,
+    seconds: Annotated[float, typer.Option(help="How long freshness is measured.")] = 20.0,
+    rate: Annotated[float, typer.Option(help="Events a second meanwhile.")] = 2_000.0,
+    seed: Seed = 0,
+) -> None:
+    """How fast: the fold with durable state, from Kafka to Redis, and how fresh a feature is."""
+    from pipelines.bench_stream import stream_speed
+
+    with report(Settings().home / "reports", "stream", [seed]) as metrics:
+        metrics.update(stream_speed(events, seconds, rate, seed))
+    console.print_json(data=metrics)
+
+
+def bench_crash(
+    kills: Annotated[int, typer.Option(help="How often the worker is killed.")] = 200,
+    events: Annotated[int, typer.Option(help="Records in all.")] = 1_000_000,
+    backend: Annotated[
+        list[str] | None, typer.Option(help="embedded, kafka; both when not given.")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Whether it is exact: kill the worker again and again, then recount everything.
+
+    Ends with 1 when a row is wrong, an event lost or counted twice.
+    """
+    from pipelines.bench_crash import BACKENDS, stream_crash
+
+    with report(Settings().home / "reports", "stream-crash", [seed]) as metrics:
+        metrics.update(stream_crash(kills, events, seed, backend or BACKENDS))
+    console.print_json(data=metrics)
+    if any(
+        found["wrong_keys"] or found["lost"] or found["late_counted"] != found["late_expected"]
+        for found in metrics.values()
+    ):
+        raise typer.Exit(1)
 
 
 @dead_letters.command("list", epilog="Example: [bold]shortlist dead-letters list --to bad.jsonl[/]")

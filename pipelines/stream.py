@@ -267,7 +267,9 @@ def owner_of(workspace: Workspace, settings: Settings) -> Owner:
     from infra.kafka_group import GroupMember
 
     topic, group = f"{workspace.name}.events", f"{workspace.name}.stream"
-    return GroupMember(workspace.services.kafka, topic, group, settings.group_session_ms)
+    return GroupMember(
+        workspace.services.kafka, topic, group, settings.group_session_ms, settings.worker
+    )
 
 
 def positive_types_of(workspace: Workspace) -> Collection[str]:
