@@ -50,7 +50,7 @@ class Traffic:
 
     def records(self) -> Iterator[Record]:
         """All records, in order of arrival."""
-        rng, recent, slate = random.Random(self.seed), [], list[Record]()
+        rng, recent, slate = random.Random(self.seed), list[Record](), list[Record]()
         for number in range(self.count):
             draw, now = rng.random(), START + number * STEP
             if draw < DUPLICATED and recent:

@@ -37,7 +37,7 @@ def register(app: typer.Typer, benches: typer.Typer) -> None:
 
 
 def bench_stream(
-    events: Annotated[int, typer.Option(help="Events of each measurement.")] = 200_000,
+    events: Annotated[int, typer.Option(help="Events of each measurement.")] = 100_000,
     seconds: Annotated[float, typer.Option(help="How long freshness is measured.")] = 20.0,
     rate: Annotated[float, typer.Option(help="Events a second meanwhile.")] = 2_000.0,
     seed: Seed = 0,

@@ -133,7 +133,9 @@ class _Worker:
         Nothing is read of a partition before its offsets were once seen to fit the log.
         """
         is_busy = False
-        for partition in sorted(self._checked & set(self._open)):
+        # Who is furthest behind comes first: a worker that keeps crashing starves no partition.
+        ours = [(self._open[p][0].next_offset, p) for p in self._checked & set(self._open)]
+        for _, partition in sorted(ours):
             users, items = self._open[partition]
             try:
                 is_busy |= self._users.turn(users)

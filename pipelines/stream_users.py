@@ -50,7 +50,7 @@ class UserStage:
         records = self._side.read(EVENTS, state)
         changed: Mapping[str, State] = {}
         if records:
-            changed = self._fold(state, records)
+            changed = self.fold(state, records)
         if state.has_outbox:
             self._side.send(state)
         return self._pusher.push(state, changed) or bool(records)
@@ -59,7 +59,12 @@ class UserStage:
         """Another worker has this partition from now on."""
         self._cached.pop(partition, None)
 
-    def _fold(self, state: PartitionState, records: Sequence[Raw]) -> Mapping[str, State]:
+    def fold(self, state: PartitionState, records: Sequence[Raw]) -> Mapping[str, State]:
+        """Fold and commit one batch; the states that it changed.
+
+        Raises:
+            Fenced: another worker has the partition; nothing was stored.
+        """
         batch = checked(records)
         try:
             changes, new = self._changes(state, batch, records)
