@@ -65,7 +65,7 @@ class RecordsGone(LookupError):
         """Args: topic and partition, the offset asked for, and where the log begins now."""
         super().__init__(
             f"{begins - asked} records of {where} are gone: asked for offset {asked}, the log "
-            f"begins at offset {begins}; its retention is shorter than this reader was away"
+            f"begins at {begins}; its retention is shorter than this reader was away"
         )
         self.count = begins - asked
 

@@ -20,7 +20,9 @@ SHOWN = 50
 Dataset = Annotated[str | None, typer.Option(help="Data set; SHORTLIST_DATASET when not given.")]
 
 dead_letters = typer.Typer(
-    help="Records of the event log that were no events: list, mend, replay.", no_args_is_help=True
+    help="Records of the event log that were no events: list, mend, replay.",
+    epilog="Example: [bold]shortlist dead-letters list[/]",
+    no_args_is_help=True,
 )
 
 

@@ -122,8 +122,7 @@ class PartitionState:
     def claim(self) -> int:
         """Become the only one who may write; returns the epoch, one more than any before.
 
-        Interview: A worker is paused for a minute, another takes its partition, then it wakes up.
-            What keeps it from writing?
+        Interview: A worker sleeps, another takes its partition, it wakes up: what stops its writes?
             The epoch. Taking a partition raises a number in the state file, and each batch is
             stored only if the number is still the one that its worker raised, in the same
             transaction. The sleeper's batch is refused whole. What it pushes to the online store

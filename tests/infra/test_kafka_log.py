@@ -103,7 +103,9 @@ def test_a_foreign_record_is_handed_on_and_stops_nothing(log):
 
 
 def test_another_topic_is_a_mistake(log):
-    with pytest.raises(ValueError, match="has the topics events, served, not 'clicks'"):
+    with pytest.raises(
+        ValueError, match="has the topics events, served, items, dead, not 'clicks'"
+    ):
         log.append("clicks", [("ann", {"n": 1})])
 
 

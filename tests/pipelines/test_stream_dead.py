@@ -186,7 +186,7 @@ def test_records_gone_unread_raise_an_alarm(kafka_address, tmp_path, caplog):
     assert not failed
     assert counted(metrics, "shortlist_stream_records_gone", partition=str(gone)) == 3
     assert "3 records of" in caplog.text
-    assert "the log begins at offset 3" in caplog.text
+    assert "the log begins at 3" in caplog.text
     with closing(PartitionState(workspace.state, gone, PARTITIONS)) as state:
         assert state.number(GONE) == 3
 
