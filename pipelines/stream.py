@@ -186,7 +186,7 @@ class _Worker:
         for state in self._open.pop(partition):
             state.close()
         for gauge in (self._metrics.lag, self._metrics.item_lag, self._metrics.waiting):
-            gauge.remove(partition)
+            gauge.labels(partition).set(0)  # its new owner tells
         self._metrics.partitions.set(len(self._open))
 
     def close(self) -> None:
