@@ -110,6 +110,7 @@ VIEWS = {
         View("item_hourly", ("item_id",), "batch", "hourly", HOURLY_TTL, HOUR, HOURLY_LAG),
         View("user_category_daily", ("user_id", "category"), "batch", "daily", BATCH_TTL),
         View("user_stream", ("user_id",), "stream", "seconds", STREAM_TTL),
+        View("item_stream", ("item_id",), "stream", "seconds", timedelta(days=1)),
         View(
             "request", (), "request", "request", None
         ),  # context and cross features, made per request
@@ -200,6 +201,10 @@ FEATURES: tuple[Feature, ...] = (
         ("session_positives", "int", "events", 0.0, None, "positives of the current session"),
         ("session_minutes", "float", "minutes", 0.0, None, "from the session's first to its last event"),
         ("positives_24h", "int", "events", 0.0, 1, "positives of the 24 h up to the last act, among the history kept"),
+        ("impressions_1h", "int", "events", 0.0, None, "shown in the hour up to the user's newest event, in whole steps of 5 minutes"),
+        ("clicks_1h", "int", "events", 0.0, None, "clicks of the same hour"),
+        ("impressions_24h", "int", "events", 0.0, 1, "shown in the day up to the user's newest event, in whole hours"),
+        ("clicks_24h", "int", "events", 0.0, 1, "clicks of the same day"),
     ),
     *_view(
         "request",
@@ -255,6 +260,11 @@ HISTORY_ITEMS, HISTORY_AT, LAST_EVENT_AT, VERSION = (
 )
 """Columns of `user_stream` that are inputs of request features and of the user tower, not model columns:
 item ids (strings) and event times (µs since 1970), newest first; the last act's time (µs); the state's version."""
+
+ITEM_STREAM = ("item_impressions_1h", "item_clicks_1h", "item_impressions_24h", "item_clicks_24h")
+"""Columns of `item_stream` beside its version: int, events of the hour and the day up to the newest
+event of the item's partition, in whole steps of 5 minutes and of hours. Not model columns: a request reads
+its items from a matrix, which is made anew every hour."""
 
 
 def of_view(view: str) -> tuple[Feature, ...]:

@@ -4,19 +4,18 @@ A read asks the online store directly with views that were looked up once: the r
 touches the registry, which another process may be rewriting. Three things that Feast leaves to its
 caller are done here: a row older than its view's TTL counts as missing, absent values become the
 definition's defaults, and an older push never overwrites a newer one. Which backend holds the rows
-is not known here; its lock and its errors come with the opened store.
+is not known here; its way to write and its errors come with the opened store.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from features.batch import AS_OF, CREATED
 from features.definitions import (
     HISTORY_AT,
     HISTORY_ITEMS,
@@ -32,8 +31,6 @@ from features.definitions import (
 from features.errors import FeaturesUnavailable
 from features.feature_set import CURRENT
 from features.request import UserRow
-
-PUSH_SOURCE = "user_stream_push"
 
 STREAM_COLUMNS = (HISTORY_ITEMS, HISTORY_AT, LAST_EVENT_AT, VERSION)
 """Columns of `user_stream` beside its features."""
@@ -66,8 +63,8 @@ class OnlineStore:
 
         Args:
             store: an opened store (infra/clients.py) whose views are applied. Beside Feast's own
-                methods it has `alone()`, the writers' lock, and `away`, the errors of a store
-                that does not answer; all of them are raised here as FeaturesUnavailable.
+                methods it has `write_newer`, and `away`, the errors of a store that does not
+                answer; all of them are raised here as FeaturesUnavailable.
 
         Raises:
             FeaturesUnavailable: the views are not applied yet.
@@ -160,43 +157,48 @@ class OnlineStore:
         rows = self._read("user_stream", [{"user_id": user_id} for user_id in user_ids])
         return {u: row for u, (_, row) in zip(user_ids, rows, strict=True) if row}
 
-    def read_versions(self, user_ids: Sequence[str]) -> dict[str, int]:
-        """The version that is stored of each user; 0 where there is no row."""
-        rows = self._read("user_stream", [{"user_id": u} for u in user_ids], only=[VERSION])
+    def read_versions(self, user_ids: Sequence[str], view: str = "user_stream") -> dict[str, int]:
+        """The version that is stored of each user (or item); 0 where there is no row."""
+        key = VIEWS[view].entity[0]
+        rows = self._read(view, [{key: u} for u in user_ids], only=[VERSION])
         return {u: row.get(VERSION, 0) for u, (_, row) in zip(user_ids, rows, strict=True)}
 
-    def push_user_stream(self, rows: pd.DataFrame) -> int:
-        """Write the rows of `user_stream` that are newer than what is stored.
+    def read_item_stream(self, item_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+        """Every column of `item_stream` as it is stored; only items with a row."""
+        rows = self._read("item_stream", [{"item_id": item_id} for item_id in item_ids])
+        return {i: row for i, (_, row) in zip(item_ids, rows, strict=True) if row}
+
+    def push(self, view: str, rows: Mapping[str, Mapping[str, Any]]) -> int:
+        """Write the rows of a stream view that are newer than what is stored.
 
         Args:
-            rows: user_id, as_of, created_at and every column of the view; absolute values. Of
-                several rows of one user the one with the highest version counts.
+            view: `user_stream` or `item_stream`.
+            rows: entity id -> every column of the view, in absolute values, with its version.
 
         Returns:
             How many rows were written.
 
         Raises:
-            FeaturesUnavailable: the store does not answer, or another writer kept the lock; some
-                rows may be written. Push again.
+            FeaturesUnavailable: the store does not answer; some rows may be written. Push again.
+        """
+        key = VIEWS[view].entity[0]
+        encoded = [
+            (_entity({key: name}), row[VERSION], _as_of(row[VERSION]), _values(view, row))
+            for name, row in rows.items()
+        ]
+        with answering(self._store):
+            return self._store.write_newer(self._views[view], encoded, VERSION)
 
-        Interview: Two processes write the same feature. How do you keep the newer value?
-            Each row carries a version that only grows; a writer takes the store's write lock, reads
-            the versions that are there, and writes only what is newer. Without the lock, reading
-            and writing are two steps and the older of two racing writers can come last.
-            Trade-off: one extra read per batch, and a lock in Redis runs out: a writer that sleeps
-            inside for longer can still come last. The stream worker looks for rows that went
-            back and pushes them again.
-            Shown by: tests/features/test_store.py::test_of_two_racing_writers_the_newer_value_stays
+    def push_user_stream(self, rows: pd.DataFrame) -> int:
+        """As `push`, for a frame with user_id and every column of `user_stream`.
+
+        Of several rows of one user the one with the highest version counts.
         """
         newest = rows.sort_values(VERSION).drop_duplicates("user_id", keep="last")
-        if newest.empty:
-            return 0
-        with answering(self._store), self._store.alone():
-            stored = self.read_versions(newest["user_id"].tolist())
-            fresh = newest[newest[VERSION] > newest["user_id"].map(stored)]
-            if len(fresh):
-                self._store.push(PUSH_SOURCE, fresh)
-        return len(fresh)
+        names = [f.column for f in stored_of("user_stream")] + list(STREAM_COLUMNS)
+        records = newest[["user_id", *names]].to_dict("records")
+        named = [{str(name): value for name, value in row.items()} for row in records]
+        return self.push("user_stream", {row.pop("user_id"): row for row in named})
 
     def _read(
         self, view: str, keys: Sequence[dict[str, str]], only: Sequence[str] = ()
@@ -214,19 +216,42 @@ class OnlineStore:
     def _read_chunk(
         self, view: str, keys: Sequence[dict[str, str]], only: Sequence[str]
     ) -> list[Stored]:
-        # Feast is there already, with whoever opened the store; this file must not need it.
-        from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-        from feast.protos.feast.types.Value_pb2 import Value
-
-        protos = [
-            EntityKey(
-                join_keys=list(key), entity_values=[Value(string_val=v) for v in key.values()]
-            )
-            for key in keys
-        ]
+        protos = [_entity(key) for key in keys]
         names = list(only) or None  # a list of its own: Feast appends to it
         rows = self._provider.online_read(self._store.config, self._views[view], protos, names)
         return [_row(as_of, values) for as_of, values in rows]
+
+
+def _entity(key: Mapping[str, str]) -> Any:
+    # Feast is there already, with whoever opened the store; this file must not need it.
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    return EntityKey(join_keys=list(key), entity_values=[Value(string_val=v) for v in key.values()])
+
+
+def _as_of(version: int) -> datetime:
+    return EPOCH + timedelta(microseconds=version)
+
+
+def _values(view: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's columns as Feast's own values."""
+    from feast.protos.feast.types.Value_pb2 import Int64List, StringList, Value
+
+    floats = _FLOATS[view]
+    found = {
+        name: Value(double_val=value) if name in floats else Value(int64_val=int(value))
+        for name, value in row.items()
+        if name not in (HISTORY_ITEMS, HISTORY_AT)
+    }
+    if view == "user_stream":
+        found[HISTORY_ITEMS] = Value(string_list_val=StringList(val=row[HISTORY_ITEMS]))
+        found[HISTORY_AT] = Value(int64_list_val=Int64List(val=row[HISTORY_AT]))
+    return found
+
+
+_FLOATS = {view: {f.column for f in stored_of(view) if f.dtype == "float"} for view in VIEWS}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _row(as_of: datetime | None, values: Mapping[str, Any] | None) -> Stored:
@@ -292,17 +317,3 @@ def _plain(value: Any) -> Any:
         return None
     found: Any = getattr(value, kind)
     return list(found.val) if kind.endswith("_list_val") else found
-
-
-def stream_frame(rows: dict[str, dict[str, Any]], seen_at: datetime) -> pd.DataFrame:
-    """Fold rows by user as the frame that `push_user_stream` takes.
-
-    Args:
-        rows: user_id -> row of the fold.
-        seen_at: when the worker saw them; becomes `created_at`.
-    """
-    frame = pd.DataFrame([{"user_id": user_id, **row} for user_id, row in rows.items()])
-    as_of = pd.to_datetime(frame[VERSION], unit="us", utc=True)
-    frame[AS_OF] = as_of.astype("datetime64[us, UTC]")
-    frame[CREATED] = pd.Series(seen_at, index=frame.index).astype("datetime64[us, UTC]")
-    return frame

@@ -3,32 +3,55 @@
     state, event  ->  state, row
 
 `state` is all that is remembered of a user and is plain JSON; `row` is what gets pushed, in
-absolute values, so that pushing it twice changes nothing. The worker, the offline history of the
-views and the tests all run this one function.
+absolute values, so that pushing it twice changes nothing. This file is the definition, event by
+event; the worker and the offline history run features/streaming_fast.py, which a test holds equal.
 
-Order of arrival is not order of happening. A late event is put where it belongs in the history, but
-never turns the session back; a repeated event is known by its id, among the last RECENT_IDS.
+Order of arrival is not order of happening. The *watermark* is the newest event time seen of this
+user. An event up to ALLOWED_LATENESS behind it is put where it belongs in history and windows, but
+never turns the session back; what is later still is `late`: it changes nothing here, is counted and
+set aside by the worker, and reaches the features with the next batch run, since the lake has it. So
+ids need remembering no longer than that, and no repeat is ever counted twice.
 """
 
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 
 from features.definitions import HISTORY_LENGTH, SESSION_GAP
 from features.errors import ContractError
 from features.request import DAY_US, MINUTE_US, microseconds
 from features.schema import EVENT_TYPES, MAX_ID_LENGTH
+from features.windows import DAY, HOUR, add, total
 
 State = dict[str, Any]
-"""version, last_event_at, history_items, history_at, session_*, recent_ids; times in µs."""
+"""version, watermark, floor, last_event_at, history_items, history_at, session_*, recent, hour, day.
+
+Times in µs; `recent` is event id -> event_at of what may still be repeated; `hour` and `day` are
+steps of features/windows.py."""
 
 Row = dict[str, Any]
 """Values of `user_stream` by column name, for one user."""
 
+Verdict = Literal["new", "repeated", "late"]
+
 SESSION_GAP_US = int(SESSION_GAP.total_seconds() * 1e6)
 
-RECENT_IDS = 200
-"""Event ids remembered per user against repeats: a client retries within seconds, not weeks."""
+ALLOWED_LATENESS = timedelta(hours=1)
+"""A phone in a tunnel sends within minutes, one in a drawer within days: this is for the first."""
+
+ALLOWED_LATENESS_US = int(ALLOWED_LATENESS.total_seconds() * 1e6)
+
+FUTURE_SLACK_US = 5 * MINUTE_US
+"""Clocks are wrong by so much; an event from further ahead would make all that follow it late."""
+
+LATEST_US = microseconds(datetime(2100, 1, 1, tzinfo=UTC))
+"""Bounds the time of an event that does not say when it arrived."""
+
+RECENT_IDS = 500
+"""Event ids remembered per user. Who sends more within ALLOWED_LATENESS gets less lateness: what
+is older than the ids that were forgotten (`floor`) is late, for nobody could tell a repeat."""
+
+FORGOTTEN_TOGETHER = 100
 
 
 def fold(
@@ -42,41 +65,84 @@ def fold(
         positive_types: event types that enter the history.
 
     Returns:
-        The new state and the row to push; the same state and None for a repeated event.
+        The new state and the row to push; the same state and None for an event that is not new.
 
     Interview: How do you make a streaming feature exact when the worker can be killed anywhere?
         Keep the arithmetic a pure fold and commit its state together with the next offset in one
         transaction, so each event counts once; then push absolute values with a version that only
         grows, so repeating a push is harmless. No step needs the log and the store to commit
         together.
-        Trade-off: one state row is rewritten per event; a counter increment would be cheaper and
-        wrong after the first replay.
+        Trade-off: the whole state of each changed user is rewritten once per batch; a counter
+        increment would be cheaper and wrong after the first replay.
         Shown by: tests/pipelines/test_stream.py::test_kill_9_loses_and_repeats_nothing
     """
-    if state is None:
-        state = _empty()
-    elif event["event_id"] in state["recent_ids"]:
+    state = empty() if state is None else state
+    if judged(state, event["event_id"], event["event_at"]) != "new":
         return state, None
-    event_at, is_positive = event["event_at"], event["event_type"] in positive_types
+    event_at, kind = event["event_at"], event["event_type"]
     after = dict(state)
     after["version"] = max(event_at, state["version"] + 1)
-    after["recent_ids"] = [*state["recent_ids"][1 - RECENT_IDS :], event["event_id"]]
-    if event["event_type"] != "impression":
+    after["watermark"] = max(event_at, state["watermark"])
+    after["recent"] = state["recent"] | {event["event_id"]: event_at}
+    forget(after)
+    if kind != "impression":
         after["last_event_at"] = max(event_at, state["last_event_at"])
-    if is_positive:
+    if kind in positive_types:
         _remember(after, event["item_id"], event_at)
-    _count(after, event, is_positive)
+    if kind in ("impression", "click"):
+        for name, window in (("hour", HOUR), ("day", DAY)):
+            after[name] = [step[:] for step in state[name]]
+            add(after[name], window, event_at, kind == "impression", kind == "click")
+    _count(after, event, kind in positive_types)
     return after, row_of(after)
+
+
+def judged(state: State, event_id: str, event_at: int) -> Verdict:
+    """Whether an event is new, late, or a repeat.
+
+    A repeat of what is no longer remembered is late: the two cannot be told apart.
+
+    Interview: An event arrives two hours late. Do you count it?
+        Not in the stream. Duplicates are known by their ids, and ids can be forgotten only because
+        nothing older than the allowed lateness is let in any more: lateness, memory and exactness
+        are one setting. A late event is counted and set aside, and the nightly batch, which reads
+        the lake, has it the next morning.
+        Trade-off: an hour costs some kilobytes per active user; a day would cost most of the state.
+        Shown by: tests/features/test_streaming.py::test_no_repeat_counts_twice_however_late_it_comes
+    """
+    if event_at < max(state["watermark"] - ALLOWED_LATENESS_US, state["floor"]):
+        return "late"
+    return "repeated" if event_id in state["recent"] else "new"
+
+
+def forget(state: State) -> None:
+    """Forget ids that can only come back late, and the oldest where there are too many; in place.
+
+    `recent` is replaced, never changed.
+    """
+    horizon = state["watermark"] - ALLOWED_LATENESS_US
+    recent = {i: at for i, at in state["recent"].items() if at >= horizon}
+    if len(recent) > RECENT_IDS:
+        oldest = sorted(recent, key=recent.__getitem__)[:FORGOTTEN_TOGETHER]
+        state["floor"] = recent[oldest[-1]] + 1
+        recent = {i: at for i, at in recent.items() if at >= state["floor"]}
+    state["recent"] = recent
 
 
 def row_of(state: State) -> Row:
     """The values of `user_stream` that a state stands for."""
     day_ago = state["last_event_at"] - DAY_US
+    impressions_1h, clicks_1h = total(state["hour"], HOUR, state["watermark"])
+    impressions_24h, clicks_24h = total(state["day"], DAY, state["watermark"])
     return {
         "session_events": state["session_events"],
         "session_positives": state["session_positives"],
         "session_minutes": (state["session_last_at"] - state["session_first_at"]) / MINUTE_US,
         "positives_24h": sum(at >= day_ago for at in state["history_at"]),
+        "impressions_1h": impressions_1h,
+        "clicks_1h": clicks_1h,
+        "impressions_24h": impressions_24h,
+        "clicks_24h": clicks_24h,
         "history_items": state["history_items"],
         "history_at": state["history_at"],
         "last_event_at": state["last_event_at"],
@@ -100,8 +166,13 @@ def parsed(value: Any, key: str) -> dict[str, Any]:
         text = value.get(name)
         if not isinstance(text, str) or not 0 < len(text) <= MAX_ID_LENGTH:
             raise ContractError(
-                f"{name} is {str(text)[:40]!r}, expected 1 to {MAX_ID_LENGTH} characters"
+                f"{name} is {str(text)[:40]!a}, expected 1 to {MAX_ID_LENGTH} characters"
             )
+    session_id = value.get("session_id")
+    session_id = None if session_id is None else str(session_id)[:MAX_ID_LENGTH]
+    for name in ("event_id", "user_id", "item_id", "session_id"):
+        if not is_text(value.get(name)):
+            raise ContractError(f"{name} is {value[name][:40]!a}, which is no Unicode text")
     if value.get("event_type") not in EVENT_TYPES:
         raise ContractError(
             f"event_type is {str(value.get('event_type'))[:40]!r}, expected one of {EVENT_TYPES}"
@@ -110,19 +181,73 @@ def parsed(value: Any, key: str) -> dict[str, Any]:
         raise ContractError(
             f"user_id {value['user_id']!r} under key {key!r}: it belongs to another partition"
         )
-    session_id = value.get("session_id")
     return {
         "event_id": value["event_id"],
         "event_type": value["event_type"],
         "item_id": value["item_id"],
-        "session_id": None if session_id is None else str(session_id)[:MAX_ID_LENGTH],
-        "event_at": _moment(value.get("event_at")),
+        "session_id": session_id,
+        "event_at": _bounded(moment(value.get("event_at")), value),
     }
 
 
-def _empty() -> State:
+def moment(value: Any) -> int:
+    """ISO 8601 text as µs since 1970; text without an offset is read as UTC.
+
+    Raises:
+        ContractError: it is none, or lies before 1970.
+    """
+    try:
+        found = datetime.fromisoformat(value)
+        at_us = microseconds(found if found.tzinfo else found.replace(tzinfo=UTC))
+    except (TypeError, ValueError, OverflowError):
+        raise ContractError(
+            f"event_at is {str(value)[:40]!a}, expected ISO 8601 such as 2026-03-01T12:00:00Z"
+        ) from None
+    if at_us <= 0:
+        raise ContractError(f"event_at is {value!r}, expected a moment after 1970")
+    return at_us
+
+
+def is_text(value: Any) -> bool:
+    """Whether a store can hold it: half a surrogate pair is valid JSON, and no UTF-8."""
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return False
+    return True
+
+
+def upgraded(state: State) -> State:
+    """A stored state in today's shape; of one from before windows and lateness, what it knows."""
+    if "recent_ids" not in state:
+        return state
+    kept = {name: value for name, value in state.items() if name != "recent_ids"}
+    watermark = max(state["session_last_at"], state["last_event_at"])
+    ids = dict.fromkeys(state["recent_ids"], watermark)
+    return {**empty(), **kept, "watermark": watermark, "recent": ids}
+
+
+def _bounded(event_at: int, value: Mapping[str, Any]) -> int:
+    """The event's time, if it can be: not further ahead of its arrival than clocks are wrong."""
+    try:
+        seen_at = moment(value.get("seen_at"))
+    except ContractError:
+        seen_at = LATEST_US  # it does not say when it arrived
+    if event_at > seen_at + FUTURE_SLACK_US:
+        raise ContractError(
+            f"event_at is {str(value.get('event_at'))[:40]!r}, later than its arrival at "
+            f"{str(value.get('seen_at'))[:40]!r} by more than 5 minutes"
+        )
+    return event_at
+
+
+def empty() -> State:
+    """Of a user of whom nothing is known."""
     return {
         "version": 0,
+        "watermark": 0,
+        "floor": 0,
         "last_event_at": 0,
         "history_items": [],
         "history_at": [],
@@ -131,7 +256,9 @@ def _empty() -> State:
         "session_last_at": 0,
         "session_events": 0,
         "session_positives": 0,
-        "recent_ids": [],
+        "recent": {},
+        "hour": [],
+        "day": [],
     }
 
 
@@ -170,17 +297,3 @@ def _is_same_session(state: State, event_at: int, session_id: str | None) -> boo
         <= event_at
         <= state["session_last_at"] + SESSION_GAP_US
     )
-
-
-def _moment(value: Any) -> int:
-    """ISO 8601 text as µs since 1970; text without an offset is read as UTC."""
-    try:
-        moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise ContractError(
-            f"event_at is {str(value)[:40]!r}, expected ISO 8601 such as 2026-03-01T12:00:00Z"
-        ) from None
-    at_us = microseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-    if at_us <= 0:
-        raise ContractError(f"event_at is {value!r}, expected a moment after 1970")
-    return at_us

@@ -11,7 +11,7 @@ Feast is configured here in code and nowhere else. What differs from its default
   is a project of its own. SQLite runs in WAL mode, so that readers do not wait for a materialize.
 - The Redis store writes what it is told. Feast would compare times first, in two steps that race,
   and drop a row whose time is equal: a day computed again would never arrive. What must not be
-  overwritten is guarded by the writers' lock instead (features/store.py).
+  overwritten carries a version, which is compared in the same step as it is written.
 - Views keep serving while they are being materialized, and a materialize writes each entity's
   latest row only, in short transactions, so that the stream worker is never kept waiting.
 """
@@ -25,8 +25,9 @@ import sys
 import types
 import uuid
 import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,9 @@ sys.modules.setdefault("feast.torch_wrapper", _stand_in)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its dependencies warn about each other on import
     from feast import FeatureStore, RepoConfig
+    from feast.infra.online_stores.helpers import _mmh3, _redis_key
     from feast.infra.registry.file import FileRegistryStore
+    from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
 
 PROJECT = "shortlist"
 """Feast's own namespace; where each workspace has its own files, one name does."""
@@ -59,6 +62,14 @@ BUSY_TIMEOUT_S = 5.0
 
 ROWS_PER_TRANSACTION = 500
 """A materialize holds the write lock for this many rows, then lets the stream worker in."""
+
+
+KEY_FORMAT = 3
+"""How Feast writes an entity's key as bytes."""
+
+
+VersionedRow = tuple[Any, int, datetime, dict[str, Any]]
+"""Entity key, version, the moment the values hold, value by feature name; keys and values protobufs."""
 
 
 class RenamingRegistryStore(FileRegistryStore):
@@ -84,8 +95,14 @@ class OpenedStore(FeatureStore):
         """What reads and writes raise when the online store does not answer."""
         raise NotImplementedError
 
-    def alone(self) -> AbstractContextManager[None]:
-        """Hold the lock of the online store's writers; reads go on meanwhile."""
+    def write_newer(self, view: Any, rows: Sequence[VersionedRow], version: str) -> int:
+        """Write those rows that are newer than what is stored; how many those were.
+
+        Args:
+            view: Feast's feature view.
+            rows: of different entities; `version` is among their values.
+            version: name of the feature that holds it.
+        """
         raise NotImplementedError
 
     def apply(self, *arguments: Any, **options: Any) -> None:
@@ -105,6 +122,24 @@ class SqliteBacked(OpenedStore):
     def away(self) -> tuple[type[Exception], ...]:
         """The file is locked for too long, gone, or the disk is full."""
         return (sqlite3.OperationalError,)
+
+    def write_newer(self, view: Any, rows: Sequence[VersionedRow], version: str) -> int:
+        """As above; the file's write lock is held from the first read to the last write."""
+        written = 0
+        for start in range(0, len(rows), ROWS_PER_TRANSACTION):
+            some = rows[start : start + ROWS_PER_TRANSACTION]
+            with self.alone():
+                keys = [entity for entity, *_ in some]
+                found = self._get_provider().online_read(self.config, view, keys, [version])
+                data = [
+                    (entity, values, as_of, None)
+                    for (entity, mine, as_of, values), (_, stored) in zip(some, found, strict=True)
+                    if not stored or stored[version].int64_val < mine
+                ]
+                if data:
+                    self._get_provider().online_write_batch(self.config, view, data, None)
+                written += len(data)
+        return written
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -128,11 +163,30 @@ class RedisBacked(OpenedStore):
 
         return AWAY
 
-    def alone(self) -> AbstractContextManager[None]:
-        """A lock in Redis, which other machines see too."""
-        from infra.redis_store import alone
+    def write_newer(self, view: Any, rows: Sequence[VersionedRow], version: str) -> int:
+        """As above, in Feast's own layout; each row is compared and written in one step."""
+        from infra.redis_store import write_newer
 
-        return alone(self._get_provider().online_store._client, self.config.project)
+        names = rows[0][-1] if rows else ()
+        fields = {name: _mmh3(f"{view.name}:{name}") for name in names}
+        stamped = f"_ts:{view.name}".encode()
+        hashes = [
+            (
+                _redis_key(self.config.project, entity, KEY_FORMAT),
+                mine,
+                {fields[name]: value.SerializeToString() for name, value in values.items()}
+                | {stamped: _timestamp(as_of)},
+            )
+            for entity, mine, as_of, values in rows
+        ]
+        client = self._get_provider().online_store._client
+        return write_newer(client, _mmh3(f"{view.name}:{version}"), hashes)
+
+
+def _timestamp(moment: datetime) -> bytes:
+    found = Timestamp()
+    found.FromDatetime(moment)
+    return found.SerializeToString()
 
 
 def open_feast(workspace: Workspace, timeout_s: float = WRITE_TIMEOUT_S) -> OpenedStore:
@@ -243,5 +297,5 @@ def _config(workspace: Workspace, project: str, online: dict[str, Any]) -> RepoC
             "pull_latest_features": True,  # DuckDB picks them; else pandas sorts the whole range
             "online_write_batch_size": ROWS_PER_TRANSACTION,
         },
-        entity_key_serialization_version=3,
+        entity_key_serialization_version=KEY_FORMAT,
     )

@@ -9,7 +9,6 @@ own retention; it must be longer than a reader can be away, and a reader that wa
 gets `RecordsGone`, never a silent jump.
 """
 
-import json
 import logging
 import threading
 import time
@@ -29,9 +28,17 @@ from kafka.errors import (
 )
 from kafka.net.compat import KafkaNetClient
 
-from infra.event_log import LogUnavailable, Record, RecordsGone, as_json, partition_of
+from infra.event_log import (
+    LogUnavailable,
+    Raw,
+    Record,
+    RecordsGone,
+    as_json,
+    partition_of,
+    value_of,
+)
 
-TOPICS = ("events", "served")
+TOPICS = ("events", "served", "items", "dead")
 
 CONNECT_MS = 3_000
 REQUEST_MS, DELIVERY_MS = 2_500, 4_000
@@ -101,18 +108,29 @@ class KafkaEventLog:
 
     def append_json(self, topic: str, records: Sequence[tuple[str, str]]) -> None:
         """As `append`, for values that are JSON already."""
+        self._send(
+            topic,
+            [
+                (partition_of(key, self.partitions), key.encode(), text.encode())
+                for key, text in records
+            ],
+        )
+
+    def append_at(self, topic: str, records: Sequence[tuple[int, str]]) -> None:
+        """As `append`, for JSON without a key, each to the partition it names."""
+        self._send(topic, [(partition, b"", text.encode()) for partition, text in records])
+
+    def _send(self, topic: str, records: Sequence[tuple[int, bytes, bytes]]) -> None:
         name = self._name(topic)
-        pairs = [(key.encode(), text.encode()) for key, text in records]
-        for key, value in pairs:
+        for _, key, value in records:
             if (size := len(key) + len(value)) > MAX_RECORD_BYTES:
                 raise ValueError(f"a record has {size} bytes, the log takes {MAX_RECORD_BYTES}")
-        places = [partition_of(key, self.partitions) for key, _ in records]
         producer = self._open_producer()
         try:
             until = time.monotonic() + ANSWER_S
             sent = [
                 producer.send(name, key=key, value=value, partition=place)
-                for place, (key, value) in zip(places, pairs, strict=True)
+                for place, key, value in records
             ]
             for future in sent:
                 future.get(max(until - time.monotonic(), 0.0))
@@ -129,10 +147,15 @@ class KafkaEventLog:
             RecordsGone: retention has taken the record at `offset`.
             LogUnavailable: no answer in time.
         """
+        rows = self.read_raw(topic, partition, offset, limit)
+        return [Record(at, key, value_of(raw)) for at, key, raw in rows]
+
+    def read_raw(self, topic: str, partition: int, offset: int, limit: int) -> list[Raw]:
+        """As `read`, each value as the bytes that were sent."""
         with self._reader(topic, partition) as reader:
             return [
-                Record(raw.offset, (raw.key or b"").decode(errors="replace"), _value(raw.value))
-                for raw in reader.read(offset, limit)
+                (found.offset, (found.key or b"").decode(errors="replace"), found.value or b"")
+                for found in reader.read(offset, limit)
             ]
 
     def end_offset(self, topic: str, partition: int) -> int:
@@ -166,7 +189,7 @@ class KafkaEventLog:
     def _open_producer(self) -> KafkaProducer:
         with self._producer_lock:
             if self._producer is None:
-                self._producer = _open(
+                self._producer = open_client(
                     KafkaProducer,
                     self._bootstrap,
                     acks="all",
@@ -212,7 +235,7 @@ class _Reader:
         self._place = place
         self._lock = threading.Lock()
         self._next = self._end = 0
-        self._consumer = _open(
+        self._consumer = open_client(
             KafkaConsumer,
             bootstrap,
             group_id=None,
@@ -273,14 +296,11 @@ class _Reader:
     def _tell_what_is_gone(self, offset: int) -> None:
         firsts = self._consumer.beginning_offsets([self._place], timeout_ms=ANSWER_S * 1000)
         if offset < (first := firsts[self._place]):
-            raise RecordsGone(
-                f"{first - offset} records of {self._place.topic}, partition "
-                f"{self._place.partition}, are gone: asked for offset {offset}, the log begins at "
-                f"{first}; its retention is shorter than this reader was away"
-            )
+            where = f"{self._place.topic}, partition {self._place.partition}"
+            raise RecordsGone(where, offset, first)
 
 
-def _open(make: Callable[..., Client], bootstrap: str, **options: Any) -> Client:
+def open_client(make: Callable[..., Client], bootstrap: str, **options: Any) -> Client:
     """A client that is connected, or none at all: one that failed would leave its thread behind."""
     made: list[KafkaNetClient] = []
 
@@ -310,7 +330,7 @@ def _close(producer: KafkaProducer) -> None:
 
 def _partitions_found(bootstrap: str, names: Sequence[str], partitions: int) -> dict[str, int]:
     """Topic -> number of partitions, after making those that were not there."""
-    admin = _open(KafkaAdminClient, bootstrap)
+    admin = open_client(KafkaAdminClient, bootstrap)
     try:
         missing = [name for name, found in _described(admin, names).items() if found == 0]
         if missing:
@@ -326,19 +346,3 @@ def _partitions_found(bootstrap: str, names: Sequence[str], partitions: int) -> 
 
 def _described(admin: KafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
     return {found["name"]: len(found["partitions"]) for found in admin.describe_topics(list(names))}
-
-
-def _value(raw: bytes | None) -> dict[str, Any]:
-    """A record's value; what is no JSON object is handed on as text, for readers to set aside.
-
-    Examples:
-        >>> _value(b'{"n": 1}'), _value(b"[1"), _value(None)
-        ({'n': 1}, {'unreadable': '[1'}, {'unreadable': ''})
-    """
-    try:
-        value = json.loads(raw or b"")
-    except ValueError:
-        value = None
-    if isinstance(value, dict):
-        return value
-    return {"unreadable": (raw or b"").decode(errors="replace")}

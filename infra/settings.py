@@ -93,6 +93,13 @@ class Settings(BaseSettings):
     partitions: int = Field(default=4, ge=1, le=256)
     """Partitions of the event log, by murmur2(user_id); stored with the state."""
 
+    group_session_ms: int = Field(default=10_000, ge=6_000)
+    """A stream worker not heard of for this long is taken for dead, and its partitions are given away."""
+
+    worker: str | None = None
+    """Name that a stream worker keeps over restarts, so that its partitions wait for it for a session;
+    no two that run may share one. None: a new member at each start."""
+
     scale: Literal["tiny", "small", "full"] = "small"
     """How much `bootstrap` makes and how long the monitor trains."""
 

@@ -11,15 +11,15 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
-from features.store import stream_frame
-from features.streaming import row_of
+from features.item_streaming import item_row
+from features.streaming import row_of, upgraded
 from infra.clients import clear_online
 from infra.workspace import Workspace
 from pipelines.days import serve_from, split_of
 from pipelines.materialize import materialize
 from pipelines.stream import open_online
 from pipelines.stream_push import ROWS_PER_PUSH
-from pipelines.stream_state import PartitionState
+from pipelines.stream_state import ITEMS, USERS, PartitionState
 
 
 def rebuild(
@@ -62,11 +62,14 @@ def rebuilt_as_of(workspace: Workspace) -> datetime:
 
 def _push_states(workspace: Workspace, partitions: int) -> int:
     online, written = open_online(workspace), 0
-    for partition in range(partitions):
-        with closing(PartitionState(workspace.state, partition, partitions)) as states:
-            place = ""
-            while some := states.after(place, ROWS_PER_PUSH):
-                rows = {user_id: row_of(state) for user_id, state in some.items()}
-                written += online.push_user_stream(stream_frame(rows, datetime.now(UTC)))
-                place = max(some)
+    for view, stage, made in (
+        ("user_stream", USERS, lambda state: row_of(upgraded(state))),
+        ("item_stream", ITEMS, item_row),
+    ):
+        for partition in range(partitions):
+            with closing(PartitionState(workspace.state, partition, partitions, stage)) as states:
+                place = ""
+                while some := states.after(place, ROWS_PER_PUSH):
+                    written += online.push(view, {key: made(state) for key, state in some.items()})
+                    place = max(some)
     return written

@@ -1,25 +1,33 @@
 """Is what the online store says true? Every user's stream features again, from the log.
 
-The worker's states are not asked. Each user is folded anew, event by event in the order of the log,
-from where the worker began with him; a repeated event id is left out, however old the first one is.
-Then every column of the stored row is compared.
+The worker's states are not asked. Each user is folded anew by the plain definition, event by event
+in the order of the log, from where the worker began with him, and every event that counts is counted
+for its item too. Then every column of the stored rows is compared, of users and of items.
 """
 
 import math
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from features.errors import ContractError
+from features.item_streaming import Touch
 from features.store import OnlineStore
-from features.streaming import Row, State, fold, parsed, row_of
-from infra.event_log import EventLog, Record, RecordsGone, partition_of
+from features.streaming import Row, State, empty, fold, judged, parsed, row_of
+from features.streaming_fast import decoded
+from features.windows import DAY, HOUR
+from infra.event_log import EventLog, Raw, RecordsGone, partition_of
 from infra.workspace import Workspace
-from pipelines.stream import BATCH, TOPIC, open_online, open_seeds
+from pipelines.stream import open_online, open_seeds
 from pipelines.stream_push import Seeds
-from pipelines.stream_state import PartitionState
+from pipelines.stream_read import BATCH
+from pipelines.stream_state import ITEMS, PartitionState
+from pipelines.stream_users import EVENTS
+from pipelines.stream_users import ITEMS as ITEM_TOPIC
 
 WHOLE_LOG = "a recount needs the whole log, from offset 0 on; keep it longer"
 
@@ -52,7 +60,8 @@ def recount(
 
     Returns:
         users: with an event or a past from before the log; events: folded; repeated: left out;
-        wrong: users whose row differs; missing: users without a row; lag: records the worker still
+        late: set aside; refused: no events; wrong: users whose row differs; missing: users without
+        a row; items, items_wrong, items_missing: the same of items; lag: records the worker still
         had not folded after the wait; examples: some differences, by column.
 
     Raises:
@@ -75,15 +84,23 @@ def recount(
             stack.enter_context(closing(PartitionState(workspace.state, p, events.partitions)))
             for p in range(events.partitions)
         ]
-        lag = _wait_for_worker(events, states, wait_s)
+        item_states = [
+            stack.enter_context(
+                closing(PartitionState(workspace.state, p, events.partitions, ITEMS))
+            )
+            for p in range(events.partitions)
+        ]
+        lag = _wait_for_worker(events, states, item_states, wait_s)
         found: dict[str, Any] = {
-            "users": 0, "events": 0, "repeated": 0, "wrong": 0, "missing": 0, "lag": lag,
-            "examples": [],
+            "users": 0, "events": 0, "repeated": 0, "late": 0, "refused": 0, "wrong": 0,
+            "missing": 0, "lag": lag, "examples": [],
         }  # fmt: skip
+        counts = []
         for state in states:
-            count = _Count(events, state, seeds, positive_types)
+            counts.append(count := _Count(events, state, seeds, positive_types))
             _add(found, count, _differences(count, online, settle_s))
-    return found
+        items = partial(_items, counts, online, events.partitions)
+        return found | _items_told(items, settle_s)
 
 
 class _Count:
@@ -98,9 +115,9 @@ class _Count:
     ) -> None:
         self._events, self._worker, self._seeds = events, state, seeds
         self._positive_types, self._offset = positive_types, 0
-        self._ids: set[tuple[str, str]] = set()
-        self.events = self.repeated = 0
+        self.events = self.repeated = self.late = self.refused = 0
         self.states: dict[str, State] = {}
+        self.touched: dict[str, list[Touch]] = defaultdict(list)  # item -> what counted
         for user_id in seeds.users():
             mine = partition_of(user_id, events.partitions) == state.partition
             if mine and (start := self._start(user_id)):
@@ -110,32 +127,37 @@ class _Count:
     def read_on(self) -> None:
         """Fold up to the log's present end."""
         while records := self._read():
-            for record in records:
-                self._fold(record.value, record.key)
-            self._offset = records[-1].offset + 1
+            for _, key, raw in records:
+                self._fold(raw, key)
+            self._offset = records[-1][0] + 1
 
-    def _read(self) -> list[Record]:
+    def _read(self) -> list[Raw]:
         partition = self._worker.partition
         try:
-            records = self._events.read(TOPIC, partition, self._offset, BATCH)
+            records = self._events.read_raw(EVENTS, partition, self._offset, BATCH)
         except RecordsGone as error:
             raise ContractError(f"partition {partition}: {error}; {WHOLE_LOG}") from error
-        if records and not self._offset and (begins := records[0].offset):
+        if records and not self._offset and (begins := records[0][0]):
             raise ContractError(f"partition {partition} begins at offset {begins}; {WHOLE_LOG}")
         return records
 
-    def _fold(self, value: Any, user_id: str) -> None:
+    def _fold(self, raw: bytes, user_id: str) -> None:
         try:
-            event = parsed(value, user_id)
+            event = parsed(decoded(raw), user_id)
         except ContractError:
-            return  # the worker has set it aside
-        if (user_id, event["event_id"]) in self._ids:
-            self.repeated += 1
+            self.refused += 1  # the worker has set it aside
             return
-        self._ids.add((user_id, event["event_id"]))
-        self.events += 1
-        before = self.states.get(user_id) or self._start(user_id)
-        self.states[user_id], _ = fold(before, event, self._positive_types)
+        before = self.states.get(user_id) or self._start(user_id) or empty()
+        verdict = judged(before, event["event_id"], event["event_at"])
+        if verdict == "new":
+            self.events += 1
+            self.states[user_id], _ = fold(before, event, self._positive_types)
+            if (kind := event["event_type"]) in ("impression", "click"):
+                self.touched[event["item_id"]].append((event["event_at"], kind == "click"))
+        elif verdict == "late":
+            self.late += 1
+        else:
+            self.repeated += 1
 
     def _start(self, user_id: str) -> State | None:
         """What the worker began from, or would begin from."""
@@ -145,15 +167,29 @@ class _Count:
         return origin
 
 
-def _wait_for_worker(events: EventLog, states: Sequence[PartitionState], wait_s: float) -> int:
+def _wait_for_worker(
+    events: EventLog,
+    users: Sequence[PartitionState],
+    items: Sequence[PartitionState],
+    wait_s: float,
+) -> int:
     """Records up to the log's end of now that the worker has not folded; 0 when it is done."""
-    ends = [events.end_offset(TOPIC, state.partition) for state in states]
+    ends = [events.end_offset(EVENTS, state.partition) for state in users]
     until = time.monotonic() + wait_s
     while True:
-        lag = sum(max(end - s.next_offset, 0) for end, s in zip(ends, states, strict=True))
-        if (not lag and not any(s.unpushed(1) for s in states)) or time.monotonic() >= until:
+        lag = sum(max(end - s.next_offset, 0) for end, s in zip(ends, users, strict=True))
+        if time.monotonic() >= until or (not lag and _is_done(events, users, items)):
             return lag
         time.sleep(POLL_S)
+
+
+def _is_done(
+    events: EventLog, users: Sequence[PartitionState], items: Sequence[PartitionState]
+) -> bool:
+    """Whether everything is sent on, folded by the second stage too, and pushed."""
+    return not any(s.outbox(1) or s.unpushed(1) for s in users) and not any(
+        events.end_offset(ITEM_TOPIC, s.partition) > s.next_offset or s.unpushed(1) for s in items
+    )
 
 
 def _differences(
@@ -183,6 +219,57 @@ def _compared(
     return found
 
 
+def _items(
+    counts: Sequence[_Count], online: OnlineStore, partitions: int
+) -> tuple[int, dict[str, dict[str, Any] | None]]:
+    """How many items were touched, and those whose row differs from a count of what touched them."""
+    touched: dict[str, list[Touch]] = defaultdict(list)
+    for count in counts:
+        count.read_on()
+        for item_id, some in count.touched.items():
+            touched[item_id] += some
+    watermarks: dict[int, int] = defaultdict(int)
+    for item_id, some in touched.items():
+        place = partition_of(item_id, partitions)
+        watermarks[place] = max(watermarks[place], *(at for at, _ in some))
+    found: dict[str, dict[str, Any] | None] = {}
+    for chunk in _chunks(list(touched)):
+        stored = online.read_item_stream(chunk)
+        for item_id in chunk:
+            counted = _counted(touched[item_id], watermarks[partition_of(item_id, partitions)])
+            if item_id not in stored:
+                found[item_id] = None
+            elif columns := _unlike(stored[item_id], counted):
+                found[item_id] = columns
+    return len(touched), found
+
+
+def _counted(touches: Sequence[Touch], watermark: int) -> dict[str, int]:
+    """The item's row by the definition of its windows; its version is the worker's own."""
+    row = {}
+    for span, window in (("1h", HOUR), ("24h", DAY)):
+        last = watermark // window.step_us
+        inside = [c for at, c in touches if last - window.steps < at // window.step_us <= last]
+        row[f"item_impressions_{span}"] = inside.count(False)
+        row[f"item_clicks_{span}"] = inside.count(True)
+    return row
+
+
+def _items_told(
+    look: Callable[[], tuple[int, dict[str, dict[str, Any] | None]]], settle_s: float
+) -> dict[str, Any]:
+    items, found = look()
+    until = time.monotonic() + settle_s
+    while found and time.monotonic() < until:
+        time.sleep(POLL_S)
+        items, found = look()
+    missing = sum(columns is None for columns in found.values())
+    return {
+        "items": items, "items_wrong": len(found) - missing, "items_missing": missing,
+        "item_examples": _told(found, EXAMPLES),
+    }  # fmt: skip
+
+
 def _unlike(stored: Row, counted: Row) -> dict[str, Any]:
     """Columns that differ; an empty list is stored as no value."""
     return {
@@ -207,12 +294,21 @@ def _add(
     found["users"] += len(count.states)
     found["events"] += count.events
     found["repeated"] += count.repeated
+    found["late"] += count.late
+    found["refused"] += count.refused
     found["missing"] += missing
     found["wrong"] += len(differences) - missing
-    room = EXAMPLES - len(found["examples"])
-    for user_id, columns in islice(differences.items(), room):
-        told = {n: f"{s!r}, counted {c!r}" for n, (s, c) in (columns or {}).items()}
-        found["examples"].append({"user_id": user_id, "columns": told})
+    found["examples"] += _told(differences, EXAMPLES - len(found["examples"]))
+
+
+def _told(differences: dict[str, dict[str, Any] | None], limit: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": key,
+            "columns": {n: f"{s!r}, counted {c!r}" for n, (s, c) in (columns or {}).items()},
+        }
+        for key, columns in islice(differences.items(), limit)
+    ]
 
 
 def _chunks(users: Sequence[str]) -> Iterator[list[str]]:

@@ -1,27 +1,29 @@
 """The stream worker: events of the log -> state -> online features, within a second.
 
-For each partition it owns, over and over:
+For each partition it owns, over and over, in two stages (stream_users.py, stream_items.py):
 
     1. read a batch of events from the stored offset
-    2. fold them (features/streaming.py)
-    3. commit states and the next offset in ONE transaction (pipelines/stream_state.py)
-    4. push the changed users' absolute rows to the online store (pipelines/stream_push.py)
-    5. forget that they were to push
+    2. fold them (features/streaming_fast.py)
+    3. commit states, the next offset and what is to be sent in ONE transaction (stream_state.py)
+    4. send deltas to the owners of the items, and what is no event to the dead letters
+    5. push the changed users' absolute rows to the online store (stream_push.py)
+    6. forget that they were to send and to push
 
-A crash before 3 repeats the batch from the log; a crash after 3 repeats the push at the next start.
-Neither counts an event twice, and neither loses one. A log or a store that is away is asked again
-after a pause that grows to a few seconds; each works on without the other.
+A crash before 3 repeats the batch from the log; a crash after 3 repeats sending and pushing at the
+next start. Neither counts an event twice, and neither loses one. A log or a store that is away is
+asked again after a pause that grows to a few seconds; each works on without the other.
+
+Any number of workers share the partitions (stream_owner.py); one that lost a partition and does not
+know it yet is refused by the epoch in the partition's file.
 """
 
-import json
 import logging
 import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import ExitStack, closing
-from typing import Any
 
 from prometheus_client import start_http_server
 from tenacity import (
@@ -36,21 +38,20 @@ from tenacity import (
 from features.errors import ContractError, FeaturesUnavailable
 from features.schema import POSITIVE_TYPES
 from features.store import OnlineStore
-from features.streaming import State, fold, parsed
 from infra.clients import open_feast
-from infra.event_log import EventLog, Record, RecordsGone, open_log
+from infra.event_log import EventLog, open_log
 from infra.settings import Settings
 from infra.workspace import Workspace
 from monitoring.stream_metrics import StreamMetrics
 from pipelines.lake import read_info
 from pipelines.materialize import SEED, SEED_TABLE, apply_views
-from pipelines.stream_push import PAUSE_MAX_S, Pause, Pusher, Seeds
-from pipelines.stream_state import PartitionState
-
-TOPIC = "events"
-
-BATCH = 500
-"""Records folded per transaction: what bounds the memory, however long the backlog."""
+from pipelines.stream_items import ItemStage, item_rows
+from pipelines.stream_owner import ByLocks, Owner
+from pipelines.stream_push import PAUSE_MAX_S, Pusher, Seeds
+from pipelines.stream_read import LogSide
+from pipelines.stream_state import ITEMS, USERS, Fenced, PartitionState
+from pipelines.stream_users import EVENTS, UserStage, user_rows
+from pipelines.stream_users import ITEMS as ITEM_TOPIC
 
 LOOK_EVERY_S = 1.0
 """How often the ends of the log are asked for."""
@@ -62,7 +63,7 @@ def run(
     workspace: Workspace,
     events: EventLog,
     *,
-    partitions: Sequence[int],
+    owner: Owner,
     positive_types: Collection[str],
     stop: threading.Event,
     poll_s: float = 0.05,
@@ -72,153 +73,137 @@ def run(
 
     Args:
         workspace: its state folder and online store are written.
-        events: the log; topic "events" is read.
-        partitions: the partitions that this worker owns; no other worker may own one of them.
+        events: the log; topics "events" and "items" are read, "items" and "dead" written.
+        owner: says which partitions are this worker's.
         positive_types: event types that enter the history.
         stop: ends the worker between two batches.
         poll_s: pause when there is nothing to read.
         metrics: what it counts; for nobody if None.
 
     Raises:
-        ContractError: the state does not fit the log, records are gone from the log before they
-            were read, or another worker owns a partition.
+        ContractError: the state does not fit the log.
     """
     metrics = metrics or StreamMetrics()
     with ExitStack() as stack:
-        online = open_online(workspace)
         seeds = stack.enter_context(closing(open_seeds(workspace)))
-        states = []
-        for partition in partitions:
-            state = PartitionState(workspace.state, partition, events.partitions)
-            states.append(stack.enter_context(closing(state)))
-        pusher = Pusher(online, states, seeds, events.partitions, metrics)
-        reader = _Reader(events, states, seeds, pusher, positive_types, metrics)
-        reader.look()
+        worker = _Worker(workspace, events, seeds, positive_types, metrics)
+        stack.callback(worker.close)
+        worker.keep(owner.owned())
+        worker.look()
         while not stop.is_set():
-            # A list, not a generator: every partition gets its turn, whatever the others had.
-            busy = [_turn(reader, pusher, state) for state in states]
-            pusher.check()
-            reader.look()
-            if not any(busy):
+            worker.keep(owner.owned())
+            is_busy = worker.round()
+            worker.look()
+            if not is_busy:
                 stop.wait(poll_s)
 
 
-def _turn(reader: "_Reader", pusher: Pusher, state: PartitionState) -> bool:
-    """One batch of one partition; says whether there was anything to do."""
-    read, changed = reader.fold_next(state)
-    return pusher.push(state, changed) or read > 0
-
-
-class _Reader:
-    """The log's side of the worker: batches in order, and how far behind it is."""
+class _Worker:
+    """Both stages, over the partitions that are ours."""
 
     def __init__(
         self,
+        workspace: Workspace,
         events: EventLog,
-        states: Sequence[PartitionState],
         seeds: Seeds,
-        pusher: Pusher,
         positive_types: Collection[str],
         metrics: StreamMetrics,
     ) -> None:
-        self._events, self._states, self._seeds = events, states, seeds
-        self._pusher, self._positive_types, self._metrics = pusher, positive_types, metrics
-        self._pause = Pause("log", metrics)
-        self._next_look, self._is_checked = 0.0, False
+        self._workspace, self._events, self._metrics = workspace, events, metrics
+        online, partitions = open_online(workspace), events.partitions
+        self._side = LogSide(events, metrics)
+        self._user_pusher = Pusher(online, user_rows(metrics), metrics, partitions, seeds)
+        self._item_pusher = Pusher(online, item_rows(metrics), metrics, partitions)
+        self._users = UserStage(self._side, seeds, self._user_pusher, positive_types)
+        self._items = ItemStage(self._side, self._item_pusher)
+        self._open: dict[int, tuple[PartitionState, PartitionState]] = {}
+        self._checked: set[int] = set()
+        self._next_look = 0.0
 
-    def fold_next(self, state: PartitionState) -> tuple[int, Collection[str]]:
-        """Read, fold and commit one batch; how many records it had, and whose state changed.
+    def keep(self, owned: Collection[int]) -> None:
+        """Let go of what is no longer ours, and take what is."""
+        for partition in set(self._open) - set(owned):
+            self.let_go(partition)
+        for partition in sorted(set(owned) - set(self._open)):
+            self._take(partition)
 
-        Nothing is read before the offsets were once seen to fit the log.
+    def round(self) -> bool:
+        """One batch of each stage and partition; says whether there was anything to do.
 
-        Raises:
-            ContractError: records that were never read are gone, or another worker is at work.
+        Nothing is read of a partition before its offsets were once seen to fit the log.
         """
-        if not self._is_checked or not self._pause.is_over:
-            return 0, ()
-        offset = state.next_offset
-        try:
-            records = self._events.read(TOPIC, state.partition, offset, BATCH)
-        except OSError as error:
-            self._pause.begin(error)
-            return 0, ()
-        except RecordsGone as error:  # no pause brings them back
-            raise ContractError(
-                f"partition {state.partition}: records from offset {offset} on are gone ({error}): "
-                "events were lost; keep the log longer, delete the state folder and start again"
-            ) from error
-        self._pause.end()
-        if not records:
-            return 0, ()
-        changed, refused, origins = fold_batch(records, state, self._seeds, self._positive_types)
-        state.commit(offset, records[-1].offset + 1, changed, refused, origins)
-        for record in records:
-            if record.key in changed and isinstance(record.value, dict):
-                self._pusher.arrived(record.key, record.value.get("seen_at"))
-        self._metrics.folded.inc(len(records) - len(refused))
-        self._metrics.refused.inc(len(refused))
-        return len(records), changed
+        is_busy = False
+        # Who is furthest behind comes first: a worker that keeps crashing starves no partition.
+        ours = [(self._open[p][0].next_offset, p) for p in self._checked & set(self._open)]
+        for _, partition in sorted(ours):
+            users, items = self._open[partition]
+            try:
+                is_busy |= self._users.turn(users)
+                is_busy |= self._items.turn(items)
+            except Fenced as error:
+                self._metrics.fenced.inc()
+                log.warning("fenced: %s", error)
+                self.let_go(partition)  # taken again, in a new epoch, if it is ours after all
+        self._user_pusher.check()
+        self._item_pusher.check()
+        return is_busy
 
     def look(self) -> None:
-        """Every LOOK_EVERY_S: where the log ends, and whether the state still fits it.
+        """Every LOOK_EVERY_S: where the log ends, and whether the states still fit it.
 
         Raises:
-            ContractError: the state is ahead of the log.
+            ContractError: a state is ahead of the log.
         """
-        if time.monotonic() < self._next_look or not self._pause.is_over:
+        is_new = set(self._open) - self._checked
+        if not self._side.pause.is_over or (time.monotonic() < self._next_look and not is_new):
             return
         self._next_look = time.monotonic() + LOOK_EVERY_S
+        told = []
         try:
-            lags = {s.partition: _lag(self._events, s) for s in self._states}
+            for partition, (users, items) in self._open.items():
+                lag = self._side.lag(EVENTS, users)
+                item_lag = self._side.lag(ITEM_TOPIC, items)
+                self._metrics.lag.labels(partition).set(lag)
+                self._metrics.item_lag.labels(partition).set(item_lag)
+                self._metrics.waiting.labels(partition).set(users.waiting())
+                if partition in is_new:
+                    told.append(f"{partition}@{users.next_offset}/{users.next_offset + lag}")
         except OSError as error:
-            self._pause.begin(error)
+            self._side.pause.begin(error)
             return
-        self._pause.end()
-        if not self._is_checked:
-            told = " ".join(
-                f"{s.partition}@{s.next_offset}/{s.next_offset + lags[s.partition]}"
-                for s in self._states
-            )
-            log.info("stream worker starts: %s", told)
-            self._is_checked = True
-        for state in self._states:
-            self._metrics.lag.labels(state.partition).set(lags[state.partition])
-            self._metrics.waiting.labels(state.partition).set(state.waiting())
+        self._side.pause.end()
+        if told:
+            log.info("stream worker starts: %s", " ".join(told))
+        self._checked |= is_new
 
+    def let_go(self, partition: int) -> None:
+        """Close what belongs to this partition."""
+        self._checked.discard(partition)
+        for pusher in (self._user_pusher, self._item_pusher):
+            pusher.detach(partition)
+        self._users.forget(partition)
+        self._side.forget(partition)
+        for state in self._open.pop(partition):
+            state.close()
+        for gauge in (self._metrics.lag, self._metrics.item_lag, self._metrics.waiting):
+            gauge.labels(partition).set(0)  # its new owner tells
+        self._metrics.partitions.set(len(self._open))
 
-def fold_batch(
-    records: Sequence[Record],
-    state: PartitionState,
-    seeds: Seeds,
-    positive_types: Collection[str],
-) -> tuple[dict[str, State], list[tuple[int, str, str]], dict[str, State]]:
-    """Fold records in order; a record that is no event is set aside and stops nothing.
+    def close(self) -> None:
+        """Let go of all."""
+        for partition in list(self._open):
+            self.let_go(partition)
 
-    Returns:
-        Changed states by user, (offset, reason, record) of what was refused, and the seeds that
-        users of this batch began from.
-    """
-    known: dict[str, Any] = dict(state.load({record.key for record in records}))
-    changed: dict[str, State] = {}
-    origins: dict[str, State] = {}
-    refused = []
-    for record in records:
-        try:
-            event = parsed(record.value, record.key)
-        except ContractError as error:
-            refused.append((record.offset, str(error), json.dumps(record.value)[:4000]))
-            continue
-        user_id = record.key
-        if user_id not in known:
-            known[user_id] = seed = seeds.state_of(user_id)
-            if seed is not None:
-                origins[user_id] = seed
-        known[user_id], row = fold(known[user_id], event, positive_types)
-        if row is not None:
-            changed[user_id] = known[user_id]
-    if refused:
-        log.warning("partition %d: %d records refused", state.partition, len(refused))
-    return changed, refused, origins
+    def _take(self, partition: int) -> None:
+        folder, partitions = self._workspace.state, self._events.partitions
+        users = PartitionState(folder, partition, partitions, USERS)
+        items = PartitionState(folder, partition, partitions, ITEMS)
+        for state in (users, items):
+            state.claim()
+        self._open[partition] = users, items
+        self._user_pusher.attach(users)
+        self._item_pusher.attach(items)
+        self._metrics.partitions.set(len(self._open))
 
 
 def open_online(workspace: Workspace) -> OnlineStore:
@@ -240,18 +225,8 @@ def open_seeds(workspace: Workspace) -> Seeds:
     return Seeds(connection)
 
 
-def _lag(events: EventLog, state: PartitionState) -> int:
-    end, stands = events.end_offset(TOPIC, state.partition), state.next_offset
-    if stands > end:
-        raise ContractError(
-            f"partition {state.partition}: the state stands at offset {stands}, the "
-            f"log ends at {end}: the log was replaced; bring it back or delete the state folder"
-        )
-    return end - stands
-
-
 def main() -> None:
-    """`python -m pipelines.stream`: all partitions of the workspace that the settings name."""
+    """`python -m pipelines.stream`: a share of the partitions of the workspace that the settings name."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("kafka").setLevel(logging.ERROR)  # a line per failed attempt; ours says it
     settings = Settings()
@@ -261,21 +236,42 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port, addr=settings.host, registry=metrics.registry)
-    try:
-        events = _opened(workspace, settings.partitions, stop, metrics)
-    except RetryError:
-        return  # told to stop before the log answered
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
-    with closing(events):
+    patiently = _patient(stop, metrics)
+    with ExitStack() as stack:
+        try:
+            events = stack.enter_context(
+                closing(patiently(open_log, workspace, settings.partitions))
+            )
+            owner = stack.enter_context(closing(patiently(owner_of, workspace, settings)))
+        except RetryError:
+            return  # told to stop before the log answered
+        except ValueError as error:
+            raise SystemExit(str(error)) from error
+        positive_types = positive_types_of(workspace)
         run(
             workspace,
             events,
-            partitions=range(settings.partitions),
-            positive_types=positive_types_of(workspace),
+            owner=owner,
+            positive_types=positive_types,
             stop=stop,
             metrics=metrics,
         )
+
+
+def owner_of(workspace: Workspace, settings: Settings) -> Owner:
+    """How the workers of this workspace share it: by Kafka's group, or by locks beside the states.
+
+    Raises:
+        LogUnavailable: no broker answers.
+    """
+    if workspace.services is None:
+        return ByLocks(workspace.state / "workers", settings.partitions)
+    from infra.kafka_group import GroupMember
+
+    topic, group = f"{workspace.name}.events", f"{workspace.name}.stream"
+    return GroupMember(
+        workspace.services.kafka, topic, group, settings.group_session_ms, settings.worker
+    )
 
 
 def positive_types_of(workspace: Workspace) -> Collection[str]:
@@ -286,28 +282,20 @@ def positive_types_of(workspace: Workspace) -> Collection[str]:
         return POSITIVE_TYPES  # nothing was ingested yet: the events come first
 
 
-def _opened(
-    workspace: Workspace, partitions: int, stop: threading.Event, metrics: StreamMetrics
-) -> EventLog:
-    """The log, however long it takes to answer.
-
-    Raises:
-        RetryError: told to stop meanwhile.
-        ValueError: the log has another number of partitions.
-    """
+def _patient(stop: threading.Event, metrics: StreamMetrics) -> Retrying:
+    """Calls something of the log's, however long it takes to answer; RetryError = told to stop."""
 
     def tell(attempt: object) -> None:
         metrics.failures.labels("log").inc()
         log.warning("the log does not answer, trying again")
 
-    patiently = Retrying(
+    return Retrying(
         retry=retry_if_exception_type(OSError),
         wait=wait_exponential(multiplier=0.2, max=PAUSE_MAX_S),
         stop=stop_when_event_set(stop),
         sleep=sleep_using_event(stop),
         before_sleep=tell,
     )
-    return patiently(open_log, workspace, partitions)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from features.batch import AS_OF, CREATED, arrow_type
 from features.definitions import HISTORY_AT, HISTORY_ITEMS, LAST_EVENT_AT, VERSION, stored_of
 from features.request import microseconds
 from features.schema import TIMESTAMP
-from features.streaming import State, fold
+from features.streaming import State, empty, judged, row_of
+from features.streaming_fast import Event, fold_run
 from infra.workspace import Workspace
 from pipelines.lake import read_events
 from pipelines.offline_file import replaced
@@ -79,27 +80,38 @@ def stream_history(
         positive_types: types that enter the history.
         states: filled with each user's last state.
     """
-    newest: dict[str, dict[str, Any]] = {}  # user -> row that a later one may still replace
-    for event in _in_order_of_arrival(events):
-        user_id, seen_at = event["user_id"], event["seen_at"]
-        states[user_id], row = fold(states.get(user_id), event, positive_types)
-        if row is None:
+    arrived: dict[str, int] = {}  # user -> arrival of the newest event, whose row may still change
+    for user_id, seen_at, event in _in_order_of_arrival(events):
+        if (state := states.get(user_id)) is None:
+            state = states[user_id] = empty()
+        *_, event_at = event
+        if judged(state, event[1], event_at) != "new":
             continue
-        before = newest.get(user_id)
-        if before and before[CREATED] != seen_at and row[VERSION] >= since_us:
-            yield before
-        newest[user_id] = {"user_id": user_id, AS_OF: row[VERSION], CREATED: seen_at, **row}
-    yield from newest.values()
+        is_wanted = max(event_at, state[VERSION] + 1) >= since_us
+        if is_wanted and arrived.get(user_id, seen_at) != seen_at:
+            yield _row(user_id, arrived[user_id], state)
+        fold_run(state, [event], positive_types)
+        arrived[user_id] = seen_at
+    for user_id, seen_at in arrived.items():
+        yield _row(user_id, seen_at, states[user_id])
 
 
-def _in_order_of_arrival(events: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _row(user_id: str, seen_at: int, state: State) -> dict[str, Any]:
+    """With lists of its own: the fold goes on with those of the state."""
+    row = row_of(state)
+    row |= {HISTORY_ITEMS: [*row[HISTORY_ITEMS]], HISTORY_AT: [*row[HISTORY_AT]]}
+    return {"user_id": user_id, AS_OF: row[VERSION], CREATED: seen_at, **row}
+
+
+def _in_order_of_arrival(events: pd.DataFrame) -> Iterator[tuple[str, int, Event]]:
     ordered = events.sort_values(["seen_at", "event_at", "event_id"], kind="stable")
     for name in ("event_at", "seen_at"):
         ordered[name] = ordered[name].astype("datetime64[us, UTC]").astype("int64")
     sessions = ordered["session_id"].astype(object)
     ordered["session_id"] = sessions.where(sessions.notna(), None)
-    for values in ordered[COLUMNS].itertuples(index=False, name=None):
-        yield dict(zip(COLUMNS, values, strict=True))
+    rows = ordered[COLUMNS].itertuples(index=False, name=None)
+    for place, (event_id, kind, user_id, item_id, session_id, event_at, seen_at) in enumerate(rows):
+        yield user_id, seen_at, (place, event_id, kind, item_id, session_id, event_at)
 
 
 def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

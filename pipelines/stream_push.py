@@ -10,13 +10,14 @@ import logging
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import Counter, Histogram
 
 from features.errors import FeaturesUnavailable
-from features.store import OnlineStore, stream_frame
-from features.streaming import State, row_of
+from features.store import OnlineStore
+from features.streaming import Row, State, upgraded
 from infra.event_log import partition_of
 from monitoring.stream_metrics import StreamMetrics
 from pipelines.stream_state import PartitionState
@@ -72,7 +73,7 @@ class Seeds:
     def state_of(self, user_id: str) -> State | None:
         """The state to start this user from."""
         row = self._db.execute("SELECT state FROM states WHERE user_id = ?", (user_id,)).fetchone()
-        return None if row is None else json.loads(row[0])
+        return None if row is None else upgraded(json.loads(row[0]))
 
     def users(self) -> Iterable[str]:
         """Everyone who has one."""
@@ -92,8 +93,18 @@ class Seeds:
         self._db.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What is pushed where."""
+
+    view: str
+    row_of: Callable[[State], Row]
+    rows: Counter
+    delay_seconds: Histogram
+
+
 class Pusher:
-    """Pushes what the partitions of one worker have to push.
+    """Pushes what the partitions of one worker have to push, of one view.
 
     Interview: Redis was flushed at night. How do the features come back?
         They never only lived there. The worker's states are committed beside the log's offsets, so
@@ -108,47 +119,59 @@ class Pusher:
     def __init__(
         self,
         online: OnlineStore,
-        states: Sequence[PartitionState],
-        seeds: Seeds,
-        partitions: int,
+        pushed: Pushed,
         metrics: StreamMetrics,
+        partitions: int,
+        seeds: Seeds | None = None,
     ) -> None:
-        self._online, self._seeds, self._metrics = online, seeds, metrics
-        self._states, self._partitions = {s.partition: s for s in states}, partitions
+        """Args: seeds = states of who has none in any partition; None where there are none."""
+        self._online, self._pushed, self._metrics = online, pushed, metrics
+        self._seeds, self._partitions = seeds, partitions
+        self._states: dict[int, PartitionState] = {}
         self._pause = Pause("store", metrics)
-        self._arrived: dict[str, datetime] = {}  # user -> its oldest event that is not pushed
+        self._arrived: dict[str, int] = {}  # user -> arrival of its oldest event that is not pushed
         self._last: OrderedDict[str, int] = OrderedDict()  # user -> version, newest push last
         self._places: dict[int, str] = {}  # partition -> user up to whom the round has come
         self._next_check, self._next_refill = 0.0, 0.0
 
-    def arrived(self, user_id: str, seen_at: Any) -> None:
-        """Note when an event came in, for the delay until its row is pushed."""
-        try:
-            moment = datetime.fromisoformat(seen_at)
-        except (TypeError, ValueError):
-            return  # says nothing about arrival; the event counts all the same
-        if moment.tzinfo is not None:
-            self._arrived.setdefault(user_id, moment)
+    def attach(self, state: PartitionState) -> None:
+        """Push for this partition too."""
+        self._states[state.partition] = state
 
-    def push(self, state: PartitionState, changed: Iterable[str] = ()) -> bool:
+    def detach(self, partition: int) -> None:
+        """This partition is another worker's from now on."""
+        self._states.pop(partition, None)
+        self._last.clear()
+
+    def arrived(self, first: Mapping[str, int]) -> None:
+        """Note when events came in (µs since 1970), for the delay until their rows are pushed."""
+        for user_id, at in first.items():
+            self._arrived.setdefault(user_id, at)
+
+    def push(self, state: PartitionState, changed: Mapping[str, State] | None = None) -> bool:
         """Push some of what is committed and not pushed, those just changed first.
 
         A store that does not answer gets it later; says whether anything was pushed.
         """
+        changed = changed or {}
         if not self._pause.is_over:
+            state.has_backlog |= bool(changed)
             return False
-        user_ids = list(dict.fromkeys([*changed, *state.unpushed(ROWS_PER_PUSH)]))
-        if not user_ids:
+        others = state.unpushed(ROWS_PER_PUSH) if state.has_backlog else []
+        others = [user_id for user_id in others if user_id not in changed]
+        state.has_backlog = bool(others)
+        if not changed and not others:
             return False
-        rows = {user: row_of(found) for user, found in self._known(state, user_ids).items()}
+        known = {**changed, **self._known(state, others)}
+        rows = {user_id: self._pushed.row_of(found) for user_id, found in known.items()}
         try:
-            if rows:
-                self._online.push_user_stream(stream_frame(rows, datetime.now(UTC)))
+            self._online.push(self._pushed.view, rows)
         except FeaturesUnavailable as error:
             self._pause.begin(error)
+            state.has_backlog = True
             return False
         self._pause.end()
-        state.mark_pushed(user_ids)
+        state.mark_pushed([*changed, *others])
         self._note(rows)
         return True
 
@@ -160,7 +183,7 @@ class Pusher:
         self._next_check = now + CHECK_EVERY_S
         expected = {**self._next_rows(), **self._last}
         try:
-            stored = self._online.read_versions(list(expected))
+            stored = self._online.read_versions(list(expected), self._pushed.view)
         except FeaturesUnavailable as error:
             self._pause.begin(error)
             return
@@ -178,7 +201,7 @@ class Pusher:
         self._metrics.refills.inc()
         self._last.clear()
         theirs: dict[int, list[str]] = {partition: [] for partition in self._states}
-        for user_id in self._seeds.users():
+        for user_id in self._seeds.users() if self._seeds else ():
             if (partition := partition_of(user_id, self._partitions)) in theirs:
                 theirs[partition].append(user_id)
         for partition, state in self._states.items():
@@ -186,19 +209,21 @@ class Pusher:
 
     def _known(self, state: PartitionState, user_ids: Sequence[str]) -> dict[str, State]:
         """States by user; of users without one the seed they would start from."""
-        known = state.load(user_ids)
-        for user_id in user_ids:
+        known = {user_id: upgraded(found) for user_id, found in state.load(user_ids).items()}
+        for user_id in user_ids if self._seeds else ():
+            assert self._seeds is not None
             if user_id not in known and (seed := self._seeds.state_of(user_id)):
                 known[user_id] = seed
         return known
 
-    def _note(self, rows: dict[str, dict[str, Any]]) -> None:
-        self._metrics.pushed.inc(len(rows))
-        now = datetime.now(UTC)
-        for user_id, row in rows.items():
+    def _note(self, rows: Mapping[str, Row]) -> None:
+        self._pushed.rows.inc(len(rows))
+        now_us = time.time_ns() // 1000
+        for user_id in rows:
             if arrived := self._arrived.pop(user_id, None):
-                self._metrics.delay_seconds.observe(max((now - arrived).total_seconds(), 0.0))
-            self._last[user_id] = row["version"]
+                self._pushed.delay_seconds.observe(max((now_us - arrived) / 1e6, 0.0))
+        for user_id in list(rows)[-CHECKED_LAST:]:
+            self._last[user_id] = rows[user_id]["version"]
             self._last.move_to_end(user_id)
         while len(self._last) > CHECKED_LAST:
             self._last.popitem(last=False)
@@ -210,6 +235,8 @@ class Pusher:
             some = state.after(self._places.get(partition, ""), CHECKED_ROWS)
             self._places[partition] = max(some, default="")
             found |= {u: s["version"] for u, s in some.items() if not state.is_waiting(u)}
+        if self._seeds is None:
+            return found
         some = self._seeds.after(self._places.get(SEEDED, ""), CHECKED_ROWS)
         self._places[SEEDED] = max(some, default="")
         for user_id, seed in some.items():

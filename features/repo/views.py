@@ -18,23 +18,26 @@ from features.batch import AS_OF, CREATED, files_of
 from features.definitions import (
     HISTORY_AT,
     HISTORY_ITEMS,
+    ITEM_STREAM,
     LAST_EVENT_AT,
     VERSION,
     VIEWS,
     View,
     stored_of,
 )
-from features.store import PUSH_SOURCE
 
 JOIN_KEYS = ("user_id", "item_id", "category")
 
 STREAM_EXTRAS = {
-    HISTORY_ITEMS: Array(String),
-    HISTORY_AT: Array(Int64),
-    LAST_EVENT_AT: Int64,
-    VERSION: Int64,
+    "user_stream": {
+        HISTORY_ITEMS: Array(String),
+        HISTORY_AT: Array(Int64),
+        LAST_EVENT_AT: Int64,
+        VERSION: Int64,
+    },
+    "item_stream": dict.fromkeys((*ITEM_STREAM, VERSION), Int64),
 }
-"""Columns of `user_stream` beside its features: inputs of request features, not of the model."""
+"""Columns of the stream views beside their features: inputs of request features, not of the model."""
 
 
 def feast_objects(offline: Path) -> list[Any]:
@@ -73,8 +76,9 @@ def _feast_view(view: View, offline: Path, entities: list[Any]) -> Any:
         for f in stored_of(view.name)
     ]
     if view.source == "stream":
-        source = PushSource(name=PUSH_SOURCE, batch_source=source)
-        fields += [Field(name=name, dtype=dtype) for name, dtype in STREAM_EXTRAS.items()]
+        source = PushSource(name=f"{view.name}_push", batch_source=source)
+        extras = STREAM_EXTRAS[view.name]
+        fields += [Field(name=name, dtype=dtype) for name, dtype in extras.items()]
     keys = [Field(name=key, dtype=String) for key in view.entity]
     return FeatureView(
         name=view.name, entities=entities, ttl=view.ttl, schema=[*keys, *fields], source=source

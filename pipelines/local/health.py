@@ -24,14 +24,39 @@ class Unwell(Exception):
 def asks_of(settings: Settings) -> dict[str, Ask]:
     """How to ask each part that has a port, by its name."""
     port = {name: listener.port for name, listener in listeners(settings).items()}
-    workers = ("relay", "stream", "monitor")
+    workers = ("relay", "monitor")
     return {
         "kafka": listens(port["kafka"]),
         "redis": pings(port["redis"]),
         "mlflow": answers(f"http://127.0.0.1:{port['mlflow']}/health"),
         "api": serves(address_of(settings)),
+        "stream": folds(f"http://127.0.0.1:{port['stream']}/metrics"),
         **{name: answers(f"http://127.0.0.1:{port[name]}/metrics") for name in workers},
     }
+
+
+def folds(url: str) -> Ask:
+    """The stream worker answers, and lost nothing: how far behind it is."""
+
+    def ask() -> str:
+        with _unwell(httpx.HTTPError):
+            answer = _client().get(url)
+        if answer.status_code != 200:
+            raise Unwell(f"gave {answer.status_code}")
+        totals: dict[str, float] = {}
+        for line in answer.text.splitlines():
+            name, _, value = line.rpartition(" ")
+            if not line.startswith("#"):
+                totals[name.partition("{")[0]] = totals.get(name.partition("{")[0], 0) + float(
+                    value
+                )
+        if gone := totals.get("shortlist_stream_records_gone", 0):
+            raise Unwell(f"{gone:.0f} records were deleted before they were read")
+        refused = totals.get("shortlist_stream_records_refused_total", 0)
+        letters = f", {refused:.0f} dead letters" if refused else ""
+        return f"lag {totals.get('shortlist_stream_lag', 0):.0f}{letters}"
+
+    return ask
 
 
 def listens(port: int) -> Ask:

@@ -90,7 +90,9 @@ def _kafka(folder: Path, port: Mapping[str, int], partitions: int) -> Sequence[s
 
 def _worker(name: str, port: int) -> Program:
     return Program(
-        name, _python(f"pipelines.{name}"), environment={"SHORTLIST_METRICS_PORT": str(port)}
+        name,
+        _python(f"pipelines.{name}"),
+        environment={"SHORTLIST_METRICS_PORT": str(port), "SHORTLIST_WORKER": name},
     )
 
 

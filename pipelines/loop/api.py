@@ -31,8 +31,8 @@ from pipelines.past import in_us
 from pipelines.refresh import refresh
 from pipelines.serve import local_stack
 from pipelines.steps import Steps
-from pipelines.stream import TOPIC
 from pipelines.stream_state import PartitionState
+from pipelines.stream_users import EVENTS
 from pipelines.world.crowd import posted
 from pipelines.world.happenings import contexts
 from pipelines.world.planning import Visits
@@ -97,7 +97,7 @@ class Api:
             at = _moment(event["event_at"])
             self.arrived.written(event["user_id"])  # the log keeps the order of arrival
             self._post("/v1/events", posted({**event, "event_at": at}), event["seen_at"])
-            self.arrived.sent(TOPIC, event["user_id"], 1)
+            self.arrived.sent(EVENTS, event["user_id"], 1)
 
     def ask(self, truth: Truth, visit: Visits) -> dict[str, Any]:
         """The slate for one visit, once everything is known that this user did before."""
@@ -106,7 +106,7 @@ class Api:
         context = json.loads(contexts(truth, visit)[0])
         question = {"user_id": user_id, "k": truth.config.slots, "context": context}
         answer = self._post("/v1/recommendations", question, at_us)
-        self.arrived.sent(TOPIC, user_id, len(answer["items"]))
+        self.arrived.sent(EVENTS, user_id, len(answer["items"]))
         self.arrived.sent(SERVED, user_id, 1)
         if answer["rung"] != self.best_rung:
             raise Unavailable(
@@ -119,7 +119,7 @@ class Api:
     def log(self) -> tuple[pd.DataFrame, Records]:
         """The day as the API logged it: events in order of arrival, and what was served."""
         self.arrived.everything()
-        events = pd.DataFrame([record.value for record in self.arrived.records(TOPIC)])
+        events = pd.DataFrame([record.value for record in self.arrived.records(EVENTS)])
         served = [(record.key, record.value) for record in self.arrived.records(SERVED)]
         if events.empty:
             return events, served
@@ -149,8 +149,8 @@ class Api:
 def _is_new(log: EventLog, now: datetime) -> None:
     """Raises ContractError: the log holds something of this day or of a later one."""
     for partition in range(log.partitions):
-        end = log.end_offset(TOPIC, partition)
-        for record in log.read(TOPIC, partition, max(end - 1, 0), 1):
+        end = log.end_offset(EVENTS, partition)
+        for record in log.read(EVENTS, partition, max(end - 1, 0), 1):
             if (seen_at := record.value["seen_at"]) >= now.isoformat(timespec="microseconds"):
                 raise ContractError(
                     f"the log of this arm was written to at {seen_at}, and its day begins at "

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from features.errors import ContractError, Unavailable
 from infra.event_log import EventLog, Record, partition_of
 from infra.workspace import Workspace
-from pipelines.stream import BATCH, TOPIC
+from pipelines.stream_read import BATCH
 from pipelines.stream_state import PartitionState
+from pipelines.stream_users import EVENTS
 
 SERVED = "served"
 POLL_S = 0.005
@@ -53,7 +54,7 @@ class Arrived:
         self._timeout_s = timeout_s
         self._begin = {
             topic: [log.end_offset(topic, p) for p in range(log.partitions)]
-            for topic in (TOPIC, SERVED)
+            for topic in (EVENTS, SERVED)
         }
         self._end = {topic: list(ends) for topic, ends in self._begin.items()}
         self._last: dict[str, int] = {}  # user -> where the log ends after their newest event
@@ -62,7 +63,7 @@ class Arrived:
         """So many records of a user are on their way to the log, or there."""
         partition = self._partition(user_id)
         self._end[topic][partition] += records
-        if topic == TOPIC:
+        if topic == EVENTS:
             self._last[user_id] = self._end[topic][partition]
 
     def written(self, user_id: str) -> None:
@@ -73,7 +74,7 @@ class Arrived:
             ContractError: there is more, so somebody else uses the API.
         """
         partition = self._partition(user_id)
-        self._in_log(TOPIC, partition, self._end[TOPIC][partition])
+        self._in_log(EVENTS, partition, self._end[EVENTS][partition])
 
     def known(self, user_id: str) -> None:
         """Wait until the online store says of this user what the log says.
@@ -95,7 +96,7 @@ class Arrived:
             ContractError: somebody else uses the API.
         """
         for partition, state in enumerate(self._states):
-            self._folded(partition, self._end[TOPIC][partition])
+            self._folded(partition, self._end[EVENTS][partition])
             self._pushed(state.unpushed)
 
     def records(self, topic: str) -> Iterator[Record]:
@@ -114,7 +115,7 @@ class Arrived:
                 offset = some[-1].offset + 1
 
     def _folded(self, partition: int, end: int) -> None:
-        self._in_log(TOPIC, partition, end)
+        self._in_log(EVENTS, partition, end)
         state = self._states[partition]
         self._wait(
             lambda: state.next_offset >= end,

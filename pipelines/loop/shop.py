@@ -16,7 +16,8 @@ from features.batch import AS_OF
 from features.definitions import VIEWS, stored_of
 from features.request import UserRow, context_of, user_state
 from features.store import is_young, user_row
-from features.streaming import State, fold, row_of
+from features.streaming import State, empty, row_of
+from features.streaming_fast import fold_run
 from models.bundle import Bundle
 from models.funnel import popular, recommend
 from monitoring.shown import Shown
@@ -54,9 +55,9 @@ class Shop:
 
     def fold(self, event: Mapping[str, Any]) -> None:
         """Take in one event; `event_at` is µs since 1970, as `features.streaming.parsed` gives it."""
-        user_id = event["user_id"]
-        state, _ = fold(self.states.get(user_id), event, self.bundle.info.positive_types)
-        self.states[user_id] = state
+        state = self.states.setdefault(event["user_id"], empty())
+        names = ("event_id", "event_type", "item_id", "session_id", "event_at")
+        fold_run(state, [(0, *(event[name] for name in names))], self.bundle.info.positive_types)
 
     def show(
         self,

@@ -5,7 +5,6 @@ One suite over every online store that is present; what only one of them can do 
 
 import sqlite3
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -18,10 +17,8 @@ from features.definitions import BY_NAME, STREAM_TTL, USER_VIEWS, of_view, store
 from features.errors import FeaturesUnavailable
 from features.feature_set import CURRENT
 from features.request import UserRow, microseconds
-from features.store import OnlineStore, stream_frame
-from infra import redis_store
+from features.store import OnlineStore
 from infra.clients import clear_online, open_feast
-from infra.redis_store import LOCK_S
 from infra.workspace import Workspace
 from pipelines.materialize import apply_views, materialize
 from tests.features.workspaces import CATEGORIES, NOW, built_workspace
@@ -45,13 +42,21 @@ def online(feast):
 def row(version: int, items=("a",)) -> dict:
     return {
         "session_events": 1, "session_positives": 1, "session_minutes": 0.5, "positives_24h": 1,
+        "impressions_1h": 1, "clicks_1h": 1, "impressions_24h": 1, "clicks_24h": 1,
         "history_items": list(items), "history_at": [version] * len(items),
         "last_event_at": version, "version": version,
     }  # fmt: skip
 
 
+def frame(rows: dict) -> pd.DataFrame:
+    """As the offline store has them."""
+    made = pd.DataFrame([{"user_id": user_id, **values} for user_id, values in rows.items()])
+    made["as_of"] = pd.to_datetime(made["version"], unit="us", utc=True)
+    return made.assign(created_at=NOW)
+
+
 def push(online, user_id, version, items=("a",)):
-    return online.push_user_stream(stream_frame({user_id: row(version, items)}, NOW))
+    return online.push("user_stream", {user_id: row(version, items)})
 
 
 def test_a_users_values_equal_feasts_own_answer(online, feast):
@@ -141,34 +146,34 @@ def test_an_older_push_never_overwrites_a_newer_one(online, feast):
     assert push(online, "pushed", at, ["equal"]) == 0
     assert online.read_user("pushed", (), NOW).history_items == ["new"]
     # What Feast does by itself: the last write wins, however old.
-    feast.push("user_stream_push", stream_frame({"pushed": row(at - 1, ["late"])}, NOW))
+    feast.push("user_stream_push", frame({"pushed": row(at - 1, ["late"])}))
     assert online.read_user("pushed", (), NOW).history_items == ["late"]
 
 
 def test_of_two_rows_in_one_push_the_newer_is_kept(online):
     at = microseconds(NOW)
-    both = [stream_frame({"twice": row(at + step, [str(step)])}, NOW) for step in (2, 1)]
+    both = [frame({"twice": row(at + step, [str(step)])}) for step in (2, 1)]
     assert online.push_user_stream(pd.concat(both)) == 1
     assert online.read_user("twice", (), NOW).history_items == ["2"]
 
 
 def test_an_empty_push_writes_nothing(online):
-    frame = stream_frame({"u": row(1)}, NOW).iloc[:0]
-    assert online.push_user_stream(frame) == 0
+    assert online.push("user_stream", {}) == 0
+    assert online.push_user_stream(frame({"u": row(1)}).iloc[:0]) == 0
 
 
 def test_of_two_racing_writers_the_newer_value_stays(workspace, monkeypatch):
-    """The older writer has looked at the store, and is overtaken before it writes."""
+    """The older writer is overtaken just before it writes what it has made of its row."""
     at, inside, go_on = microseconds(NOW), threading.Event(), threading.Event()
     slow_store = open_feast(workspace)  # its own connection, as another process has
-    real_push = slow_store.push
+    real_write = slow_store.write_newer
 
     def slowly(*args):
         inside.set()
         go_on.wait(10)
-        real_push(*args)
+        return real_write(*args)
 
-    monkeypatch.setattr(slow_store, "push", slowly)
+    monkeypatch.setattr(slow_store, "write_newer", slowly)
     writers = [
         threading.Thread(target=push, args=(OnlineStore(slow_store), "raced", at, ["older"])),
         threading.Thread(target=push, args=(OnlineStore(open_feast(workspace)), "raced", at + 1)),
@@ -176,26 +181,12 @@ def test_of_two_racing_writers_the_newer_value_stays(workspace, monkeypatch):
     writers[0].start()
     inside.wait(10)
     writers[1].start()
-    writers[1].join(0.3)  # it waits for the lock; without one it would be done here
+    writers[1].join(10)
     go_on.set()
     for writer in writers:
         writer.join(10)
     online = OnlineStore(open_feast(workspace))
     assert online.read_user("raced", (), NOW).history_at == [at + 1]
-
-
-def test_a_failed_push_releases_the_lock(workspace, monkeypatch):
-    store = open_feast(workspace)
-
-    def fail(*_args, **_kwargs):
-        raise RuntimeError("no disk")
-
-    monkeypatch.setattr(store, "push", fail)
-    with pytest.raises(RuntimeError, match="no disk"):
-        push(OnlineStore(store), "locked", microseconds(NOW))
-    since = time.monotonic()
-    assert push(OnlineStore(open_feast(workspace)), "locked", microseconds(NOW)) == 1
-    assert time.monotonic() - since < LOCK_S  # it would wait for that long if the lock were held
 
 
 def test_many_racing_writers_leave_the_newest(workspace):
@@ -206,8 +197,7 @@ def test_many_racing_writers_leave_the_newest(workspace):
         online, rng = OnlineStore(open_feast(workspace)), np.random.default_rng(seed)
         for step in rng.permutation(6):
             version = at + int(step) * 4 + seed
-            frame = stream_frame({u: row(version, [str(version)]) for u in users}, NOW)
-            online.push_user_stream(frame)
+            online.push("user_stream", {u: row(version, [str(version)]) for u in users})
 
     writers = [threading.Thread(target=write, args=(seed,)) for seed in range(4)]
     for writer in writers:
@@ -296,7 +286,9 @@ def test_a_busy_sqlite_store_is_unavailable_and_says_no_more(tmp_path, monkeypat
     workspace = Workspace(tmp_path, "small")
     store = open_feast(workspace)
     apply_views(store, workspace.offline)
-    monkeypatch.setattr(store, "push", failing(sqlite3.OperationalError(f"{tmp_path} is locked")))
+    monkeypatch.setattr(
+        store, "write_newer", failing(sqlite3.OperationalError(f"{tmp_path} is locked"))
+    )
     with pytest.raises(FeaturesUnavailable) as told:
         push(OnlineStore(store), "u", microseconds(NOW))
     assert str(told.value) == "features: the store failed (OperationalError)"
@@ -327,33 +319,3 @@ def test_a_redis_that_is_away_is_unavailable_until_it_is_back(own_redis, tmp_pat
     own_redis.start()
     assert online.read_user("u", (), NOW).history_items == ["kept"]
     assert push(online, "u", at + 1, ["newer"]) == 1
-
-
-def test_a_writer_that_was_killed_inside_blocks_the_others_for_a_while_only(
-    own_redis, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(redis_store, "LOCK_S", 0.5)
-    workspace = Workspace(tmp_path, "small", own_redis.services)
-    store = open_feast(workspace)
-    apply_views(store, workspace.offline)
-    killed = store.alone()
-    killed.__enter__()  # and never left
-    since = time.monotonic()
-    assert push(OnlineStore(open_feast(workspace)), "u", microseconds(NOW)) == 1
-    assert time.monotonic() - since > 0.3
-
-
-def test_a_writer_that_slept_over_its_lock_is_told_to_write_again(own_redis, tmp_path, monkeypatch):
-    monkeypatch.setattr(redis_store, "LOCK_S", 0.1)
-    workspace = Workspace(tmp_path, "small", own_redis.services)
-    store = open_feast(workspace)
-    apply_views(store, workspace.offline)
-    real_push = store.push
-
-    def slowly(*args):
-        time.sleep(0.3)
-        real_push(*args)
-
-    monkeypatch.setattr(store, "push", slowly)
-    with pytest.raises(FeaturesUnavailable, match="LockNotOwnedError"):
-        push(OnlineStore(store), "u", microseconds(NOW))

@@ -23,7 +23,7 @@ def test_every_stored_feature_is_a_field_of_its_view(tmp_path):
     for name, view in found.items():
         types = {field.name: field.dtype for field in view.features}
         expected = {f.column: Int64 if f.dtype == "int" else Float64 for f in stored_of(name)}
-        assert types == expected | (STREAM_EXTRAS if name == "user_stream" else {})
+        assert types == expected | STREAM_EXTRAS.get(name, {})
         assert tuple(view.entities) == VIEWS[name].entity
         assert view.ttl == VIEWS[name].ttl
         assert view.batch_source.created_timestamp_column == "created_at"

@@ -12,7 +12,7 @@ from kafka import TopicPartition
 from kafka.admin import ConfigResource, KafkaAdminClient
 
 from infra.event_log import LogUnavailable, RecordsGone, open_log
-from infra.kafka_log import ANSWER_S, CONNECT_MS, MAX_RECORD_BYTES, KafkaEventLog, _open
+from infra.kafka_log import ANSWER_S, CONNECT_MS, MAX_RECORD_BYTES, KafkaEventLog, open_client
 from infra.workspace import Services, Workspace
 
 CALL_MAX_S = 3 * ANSWER_S + CONNECT_MS / 1000
@@ -27,7 +27,7 @@ def log(kafka_address):
 
 @pytest.fixture
 def admin(kafka_address):
-    with closing(_open(KafkaAdminClient, kafka_address)) as opened:
+    with closing(open_client(KafkaAdminClient, kafka_address)) as opened:
         yield opened
 
 
@@ -103,7 +103,9 @@ def test_a_foreign_record_is_handed_on_and_stops_nothing(log):
 
 
 def test_another_topic_is_a_mistake(log):
-    with pytest.raises(ValueError, match="has the topics events, served, not 'clicks'"):
+    with pytest.raises(
+        ValueError, match="has the topics events, served, items, dead, not 'clicks'"
+    ):
         log.append("clicks", [("ann", {"n": 1})])
 
 

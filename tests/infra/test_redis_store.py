@@ -1,19 +1,23 @@
-"""The Redis client gives up in time, the lock ends, and data sets are told apart."""
+"""The Redis client gives up in time, the newest row is kept, and data sets are told apart."""
 
 import socket
-import threading
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from redis import Redis
-from redis.exceptions import AuthenticationError, LockError, RedisError
+from redis.exceptions import AuthenticationError, RedisError
 
 from infra import redis_store
 from infra.clients import project_of
 from infra.local.process import free_port
-from infra.redis_store import alone, clear, connect
+from infra.redis_store import clear, connect, write_newer
 from infra.workspace import Services, Workspace
+
+from feast.protos.feast.types.Value_pb2 import Value  # isort: skip  # after infra.clients
 
 TIMEOUT_S = 0.04
 PATIENCE_S = 1.0
@@ -69,37 +73,25 @@ def test_the_password_is_read_from_its_file_at_every_connection(own_redis, tmp_p
         client.ping()
 
 
-def test_two_writers_are_never_inside_together(redis_address):
-    inside, most = [], []
-
-    def write() -> None:
-        client = connect(services(redis_address), PATIENCE_S)
-        for _ in range(5):
-            with alone(client, "raced"):
-                inside.append(1)
-                most.append(len(inside))
-                time.sleep(0.002)
-                inside.pop()
-
-    writers = [threading.Thread(target=write) for _ in range(4)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(30)
-    assert most == [1] * 20
+def version(number: int) -> bytes:
+    return Value(int64_val=number).SerializeToString()
 
 
-def test_who_waits_too_long_for_the_lock_is_told(redis_address, monkeypatch):
-    monkeypatch.setattr(redis_store, "LOCK_WAIT_S", 0.05)
-    client = connect(services(redis_address), PATIENCE_S)
-    with (
-        alone(client, "taken"),
-        pytest.raises(LockError, match="Unable to acquire lock"),
-        alone(client, "taken"),
-    ):
-        pass
-    with alone(client, "taken"):  # both are out
-        pass
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**53)), max_size=30))
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_of_each_row_the_highest_version_is_kept(redis_address, writes):
+    client, prefix = connect(services(redis_address), PATIENCE_S), uuid4().hex
+    best: dict[bytes, int] = {}
+    for row, number in writes:
+        key = f"{prefix}{row}".encode()
+        fields = {b"v": version(number), b"of": str(number).encode()}
+        is_newer = key not in best or number > best[key]
+        assert write_newer(client, b"v", [(key, number, fields)]) == is_newer
+        best[key] = max(number, best.get(key, 0))
+    for key, number in best.items():
+        assert client.hget(key, "of") == str(number).encode()
 
 
 def test_no_two_data_sets_share_a_project():

@@ -123,7 +123,12 @@ def test_before_the_first_day_only_the_last_row_of_a_user_is_kept():
 
 def test_the_history_follows_arrival_so_a_late_event_is_not_known_early():
     arrived = DAY - timedelta(days=1)
-    events = [event("late", 3, item_id="late", seen_at=arrived), event("in time", 2, item_id="b")]
+    half_an_hour = 1 / 48
+    events = [
+        event("late", 2 + half_an_hour, item_id="late", seen_at=arrived),
+        event("in time", 2, item_id="b"),
+        event("too late", 3, item_id="too late", seen_at=arrived),
+    ]
     rows, _ = history(events)
     assert [row["history_items"] for row in rows] == [["b"], ["b", "late"]]
     assert rows[1]["created_at"] == microseconds(arrived)
@@ -143,4 +148,4 @@ def test_the_states_continue_where_the_history_ends(tmp_path):
         expected = row_of(state)
         assert row["version"] == expected["version"] == mine["version"]
         assert expected["history_items"] == list(mine["history_items"])
-        assert fold(state, {**event("x", 0), "event_at": 1}, POSITIVE)[1] is not None
+        assert fold(state, {**event("x", 0), "event_at": row["version"]}, POSITIVE)[1] is not None

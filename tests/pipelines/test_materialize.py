@@ -13,7 +13,7 @@ import pytest
 
 from features.definitions import BATCH_LAG, of_view
 from features.request import microseconds
-from features.store import OnlineStore, stream_frame
+from features.store import OnlineStore
 from infra.clients import open_feast
 from infra.workspace import Workspace
 from pipelines.lake import OFFSETS
@@ -61,7 +61,7 @@ def test_what_the_worker_pushed_meanwhile_stays(new_workspace, tmp_path):
         **{f.name: 7 for f in of_view("user_stream")}, "history_items": ["fresh"],
         "history_at": [1], "last_event_at": 1, "version": microseconds(NOW),
     }  # fmt: skip
-    online.push_user_stream(stream_frame({"u1": newer}, NOW))
+    online.push("user_stream", {"u1": newer})
     report = materialize(workspace, NOW)
     assert report["rows"]["user_stream"] == 0  # the others are unchanged, and so not newer
     assert online.read_user("u1", (), NOW).history_items == ["fresh"]

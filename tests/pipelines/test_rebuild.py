@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 
 from features.request import microseconds
-from features.store import OnlineStore, stream_frame
+from features.store import OnlineStore
 from infra.clients import clear_online, open_feast
 from infra.event_log import SqliteEventLog
 from pipelines.rebuild import rebuild
@@ -53,7 +53,7 @@ def test_a_row_that_is_wrong_but_newer_goes_only_with_everything(workspace, log)
     before = everything(workspace)
     online = OnlineStore(open_feast(workspace))
     wrong = online.read_stream(["n1"])["n1"] | {"version": microseconds(NOW), "session_events": 99}
-    online.push_user_stream(stream_frame({"n1": wrong}, NOW))
+    online.push("user_stream", {"n1": wrong})
     rebuild(workspace, NOW, PARTITIONS)
     assert online.read_stream(["n1"])["n1"]["session_events"] == 99
     rebuild(workspace, NOW, PARTITIONS, empty=True)

@@ -1,5 +1,6 @@
 """The stream worker: fresh within a second, exact under kill -9, not stopped by bad records."""
 
+import base64
 import json
 import logging
 import multiprocessing
@@ -22,11 +23,13 @@ from features.errors import ContractError
 from features.store import OnlineStore
 from features.streaming import fold, parsed, row_of
 from infra.clients import SqliteBacked, open_feast
-from infra.event_log import Record, RecordsGone, SqliteEventLog, partition_of
+from infra.event_log import Raw, SqliteEventLog, partition_of
 from infra.local.process import child, free_port
 from infra.workspace import Workspace
 from monitoring.stream_metrics import StreamMetrics
-from pipelines.stream_state import QUARANTINE_ROWS, PartitionState
+from pipelines import stream_read
+from pipelines.stream_owner import Fixed
+from pipelines.stream_state import LATE_ROWS, Changes, Fenced, PartitionState
 from tests.features.small_lake import POSITIVE
 from tests.features.workspaces import NOW, built_workspace
 
@@ -43,20 +46,26 @@ class ListLog:
     partitions = PARTITIONS
 
     def __init__(self) -> None:
-        self.lists: list[list[Record]] = [[] for _ in range(PARTITIONS)]
+        self.lists: dict[tuple[str, int], list[Raw]] = {}
         self.limits: list[int] = []
 
     def append(self, topic, records):
         for key, value in records:
-            mine = self.lists[partition_of(key, PARTITIONS)]
-            mine.append(Record(len(mine), key, json.loads(json.dumps(value))))
+            mine = self.lists.setdefault((topic, partition_of(key, PARTITIONS)), [])
+            mine.append((len(mine), key, json.dumps(value).encode()))
 
-    def read(self, topic, partition, offset, limit):
-        self.limits.append(limit)
-        return self.lists[partition][offset : offset + limit]
+    def append_at(self, topic, records):
+        for partition, text in records:
+            mine = self.lists.setdefault((topic, partition), [])
+            mine.append((len(mine), "", text.encode()))
+
+    def read_raw(self, topic, partition, offset, limit):
+        if topic == "events":
+            self.limits.append(limit)
+        return self.lists.get((topic, partition), [])[offset : offset + limit]
 
     def end_offset(self, topic, partition):
-        return len(self.lists[partition])
+        return len(self.lists.get((topic, partition), []))
 
 
 def click(number: int, user_id: str = "u", **more) -> tuple[str, dict]:
@@ -76,7 +85,7 @@ def running(workspace, log, partitions=range(PARTITIONS), metrics=None):
     def work():
         try:
             stream.run(
-                workspace, log, partitions=partitions, positive_types=POSITIVE, stop=stop,
+                workspace, log, owner=Fixed(partitions), positive_types=POSITIVE, stop=stop,
                 poll_s=0.01, metrics=metrics,
             )  # fmt: skip
         except BaseException as error:
@@ -165,30 +174,47 @@ def test_bad_records_are_set_aside_counted_and_stop_nothing(tmp_path):
         until(lambda: online.read_user("u", (), START).history_items == ["i2", "i1"])
     partition = partition_of("u", PARTITIONS)
     with closing(PartitionState(workspace.state, partition, PARTITIONS)) as state:
-        assert state.quarantined == len(BAD)
-        rows = state._db.execute("SELECT offset, reason, record FROM quarantine").fetchall()
-    assert [offset for offset, *_ in rows] == [1, 2, 3, 4]
-    assert "record is list" in rows[0][1]
-    assert "event_type is 'hover'" in rows[1][1]
-    assert json.loads(rows[2][2])["event_at"] == "yesterday"
-    assert "another partition" in rows[3][1]
+        assert state.number("refused") == len(BAD)
+    letters = [json.loads(raw) for _, _, raw in log.read_raw("dead", partition, 0, 99)]
+    assert [letter["offset"] for letter in letters] == [1, 2, 3, 4]
+    assert "record is list" in letters[0]["reason"]
+    assert "event_type is 'hover'" in letters[1]["reason"]
+    assert json.loads(base64.b64decode(letters[2]["bytes"]))["event_at"] == "yesterday"
+    assert "another partition" in letters[3]["reason"]
 
 
-def test_the_quarantine_keeps_the_newest_and_counts_all(tmp_path):
+def test_late_events_are_counted_and_the_newest_kept(tmp_path):
     with closing(PartitionState(tmp_path, 0, 1)) as state:
-        refused = [(offset, "bad", "{}") for offset in range(QUARANTINE_ROWS + 5)]
-        state.commit(0, len(refused), {}, refused)
-        assert state.quarantined == QUARANTINE_ROWS + 5
-        kept = state._db.execute("SELECT min(offset), count(*) FROM quarantine").fetchone()
-    assert kept == (5, QUARANTINE_ROWS)
+        late = [(offset, "u", "e", 1) for offset in range(LATE_ROWS + 5)]
+        state.commit(0, len(late), Changes(late=late))
+        assert state.number("late") == LATE_ROWS + 5
+        kept = state._db.execute("SELECT min(offset), count(*) FROM late").fetchone()
+    assert kept == (5, LATE_ROWS)
+
+
+def test_a_late_event_is_set_aside_and_the_others_count(tmp_path):
+    workspace, log, metrics = Workspace(tmp_path, "small"), ListLog(), StreamMetrics()
+    late = click(3, event_at=(START - timedelta(hours=2)).isoformat())
+    log.append("events", [click(1), click(2), late, click(2)])
+    with running(workspace, log, metrics=metrics):
+        until(lambda: sum(offsets(workspace)) == 4 and not left_to_push(workspace))
+    row = online_of(workspace).read_user("u", (), START)
+    assert row.history_items == ["i2", "i1"]
+    with closing(
+        PartitionState(workspace.state, partition_of("u", PARTITIONS), PARTITIONS)
+    ) as mine:
+        assert mine.number("late") == 1
+        assert mine._db.execute("SELECT offset, event_id FROM late").fetchall() == [(2, "e3")]
+    assert counted(metrics, "shortlist_stream_events_late_total") == 1
+    assert counted(metrics, "shortlist_stream_events_repeated_total") == 1
 
 
 def test_a_backlog_is_read_in_batches(tmp_path):
     workspace, log = Workspace(tmp_path, "small"), ListLog()
-    log.append("events", [click(number) for number in range(3 * stream.BATCH + 1)])
+    log.append("events", [click(number) for number in range(3 * stream_read.BATCH + 1)])
     with running(workspace, log):
-        until(lambda: sum(offsets(workspace)) == 3 * stream.BATCH + 1)
-    assert set(log.limits) == {stream.BATCH}
+        until(lambda: sum(offsets(workspace)) == 3 * stream_read.BATCH + 1)
+    assert set(log.limits) == {stream_read.BATCH}
 
 
 def test_a_user_starts_from_the_history_that_was_materialized(tmp_path):
@@ -231,9 +257,13 @@ class FlakyLog(ListLog):
         super().__init__()
         self.is_away = True
 
-    def read(self, topic, partition, offset, limit):
+    def read_raw(self, topic, partition, offset, limit):
         self.answer()
-        return super().read(topic, partition, offset, limit)
+        return super().read_raw(topic, partition, offset, limit)
+
+    def append_at(self, topic, records):
+        self.answer()
+        super().append_at(topic, records)
 
     def end_offset(self, topic, partition):
         self.answer()
@@ -266,20 +296,6 @@ def test_a_log_that_is_away_at_the_start_and_later_delays_events_and_loses_none(
     assert_exact(workspace, records)
 
 
-def test_records_that_are_gone_before_they_were_read_stop_the_worker(tmp_path, monkeypatch):
-    workspace, log = Workspace(tmp_path, "small"), ListLog()
-    log.append("events", [click(1)])
-
-    def gone(*_):
-        raise RecordsGone("the oldest is 7")
-
-    monkeypatch.setattr(log, "read", gone)
-    with running(workspace, log) as failed:
-        until(lambda: failed)
-    with pytest.raises(ContractError, match=r"from offset 0 on are gone \(the oldest is 7\)"):
-        raise failed[0]
-
-
 def test_what_the_worker_does_is_counted(tmp_path):
     workspace, log, metrics = Workspace(tmp_path, "small"), ListLog(), StreamMetrics()
     seen_at = (datetime.now(UTC) - timedelta(seconds=3)).isoformat()
@@ -294,8 +310,8 @@ def test_what_the_worker_does_is_counted(tmp_path):
     assert counted(metrics, "shortlist_stream_refills_total") == 0
 
 
-def test_a_log_that_cannot_be_opened_is_tried_until_told_to_stop(tmp_path, monkeypatch):
-    workspace, metrics, stop = Workspace(tmp_path, "small"), StreamMetrics(), threading.Event()
+def test_a_log_that_cannot_be_opened_is_tried_until_told_to_stop():
+    metrics, stop = StreamMetrics(), threading.Event()
     failures = iter(range(2))
 
     def away_at_first(*_):
@@ -303,13 +319,12 @@ def test_a_log_that_cannot_be_opened_is_tried_until_told_to_stop(tmp_path, monke
             raise ConnectionError("no broker")
         return "the log"
 
-    monkeypatch.setattr(stream, "open_log", away_at_first)
-    assert stream._opened(workspace, PARTITIONS, stop, metrics) == "the log"
+    assert stream._patient(stop, metrics)(away_at_first) == "the log"
     assert counted(metrics, "shortlist_stream_failures_total", server="log") == 2
     failures = iter(range(10**9))
     threading.Timer(0.3, stop.set).start()
     with pytest.raises(RetryError):
-        stream._opened(workspace, PARTITIONS, stop, metrics)
+        stream._patient(stop, metrics)(away_at_first)
 
 
 def test_the_worker_as_a_process_shows_its_metrics_and_stops_when_told(tmp_path):
@@ -340,7 +355,7 @@ def counted(metrics, name, **labels):
 def run_once(workspace, log):
     stop = threading.Event()
     stop.set()  # the loop's body never runs: only what happens at the start
-    stream.run(workspace, log, partitions=[0, 1], positive_types=POSITIVE, stop=stop)
+    stream.run(workspace, log, owner=Fixed([0, 1]), positive_types=POSITIVE, stop=stop)
 
 
 def test_another_number_of_partitions_is_refused(tmp_path):
@@ -354,7 +369,7 @@ def test_another_number_of_partitions_is_refused(tmp_path):
 def test_a_replaced_log_is_refused(tmp_path):
     workspace, log = Workspace(tmp_path, "small"), ListLog()
     with closing(PartitionState(workspace.state, 1, PARTITIONS)) as state:
-        state.commit(0, 9, {}, [])
+        state.commit(0, 9, Changes())
     with pytest.raises(ContractError, match=r"stands at offset 9, the log ends at 0.*replaced"):
         run_once(workspace, log)
 
@@ -362,9 +377,9 @@ def test_a_replaced_log_is_refused(tmp_path):
 def test_a_second_worker_on_the_same_partition_is_refused_and_changes_nothing(tmp_path):
     first, second = (PartitionState(tmp_path, 0, 1) for _ in range(2))
     with closing(first), closing(second):
-        first.commit(0, 5, {"u": {"a": 1}}, [])
-        with pytest.raises(ContractError, match="stands at offset 5, expected 0: another worker"):
-            second.commit(0, 7, {"u": {"a": 2}}, [])
+        first.commit(0, 5, Changes({"u": {"a": 1}}))
+        with pytest.raises(Fenced, match="stands at offset 5 in epoch 0, expected 0 in 0: another"):
+            second.commit(0, 7, Changes({"u": {"a": 2}}))
         assert first.load(["u"]) == {"u": {"a": 1}}
         assert first.next_offset == 5
 
@@ -373,13 +388,13 @@ class Crash(BaseException):
     """Stands for the process's end at this point."""
 
 
-@pytest.mark.parametrize("step", ["commit", "push_user_stream", "mark_pushed"])
+@pytest.mark.parametrize("step", ["commit", "push", "mark_sent", "mark_pushed"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_crash_around_any_step_is_healed_by_the_next_start(tmp_path, monkeypatch, step, when):
     workspace, log = Workspace(tmp_path, "small"), ListLog()
     records = [click(number, f"u{number % 3}") for number in range(12)]
     log.append("events", records)
-    owner = OnlineStore if step == "push_user_stream" else PartitionState
+    owner = OnlineStore if step == "push" else PartitionState
     original = getattr(owner, step)
 
     def crashing(self, *args):
@@ -424,17 +439,17 @@ def assert_exact(workspace, records) -> None:
 
 
 def work_in_small_batches(workspace: Workspace) -> None:
-    stream.BATCH = 3
+    stream_read.BATCH = 3
     with closing(SqliteEventLog(workspace.event_log, PARTITIONS)) as log:
         stream.run(
-            workspace, log, partitions=range(PARTITIONS), positive_types=POSITIVE,
+            workspace, log, owner=Fixed(range(PARTITIONS)), positive_types=POSITIVE,
             stop=threading.Event(), poll_s=0.01,
         )  # fmt: skip
 
 
 def test_kill_9_loses_and_repeats_nothing(tmp_path):
     workspace, rng = Workspace(tmp_path, "small"), random.Random(0)
-    records = [click(number, f"u{rng.randrange(9)}") for number in range(600)]
+    records = [click(number, f"u{rng.randrange(9)}") for number in range(2000)]
     log = SqliteEventLog(workspace.event_log, PARTITIONS)
     log.append("events", records)
     standing = []
@@ -448,8 +463,8 @@ def test_kill_9_loses_and_repeats_nothing(tmp_path):
         os.kill(worker.pid, signal.SIGKILL)
         worker.join(10)
         standing.append(sum(offsets(workspace)))
-    assert 0 < standing[0] < 600, "the kills must fall into the work"
+    assert 0 < standing[0] < 2000, "the kills must fall into the work"
     with running(workspace, log):
-        until(lambda: sum(offsets(workspace)) == 600 and not left_to_push(workspace))
+        until(lambda: sum(offsets(workspace)) == 2000 and not left_to_push(workspace))
     log.close()
     assert_exact(workspace, records)

@@ -15,7 +15,7 @@ from infra.clients import open_feast
 from infra.event_log import SqliteEventLog
 from infra.workspace import Workspace
 from monitoring.stream_metrics import StreamMetrics
-from pipelines import stream_push
+from pipelines import stream_push, stream_read
 from pipelines.recount import recount
 from tests.features.small_lake import POSITIVE
 from tests.features.workspaces import NOW, built_workspace
@@ -51,6 +51,7 @@ def checks_often(monkeypatch):
 
 def judged(workspace, log, settle_s=30.0) -> tuple[int, int, int]:
     found = recount(workspace, log, POSITIVE, wait_s=60, settle_s=settle_s)
+    assert (found["items_wrong"], found["items_missing"]) == (0, 0)
     return found["users"], found["wrong"], found["missing"]
 
 
@@ -111,7 +112,7 @@ def test_a_store_emptied_while_the_worker_was_away_is_filled_at_its_start(
 
 def test_kill_9_of_the_worker_and_of_redis_leaves_every_row_exact(workspace, log, own_redis):
     rng = random.Random(1)
-    log.append("events", [click(number, f"u{rng.randrange(9)}") for number in range(600)])
+    log.append("events", [click(number, f"u{rng.randrange(9)}") for number in range(2000)])
     standing = []
     for turn in range(3):
         worker = processes.Process(target=work_in_small_batches, args=(workspace,), daemon=True)
@@ -127,9 +128,9 @@ def test_kill_9_of_the_worker_and_of_redis_leaves_every_row_exact(workspace, log
         if turn == 1:
             own_redis.start()
         standing.append(sum(offsets(workspace)))
-    assert 0 < standing[0] < 600, "the kills must fall into the work"
+    assert 0 < standing[0] < 2000, "the kills must fall into the work"
     with running(workspace, log) as failed:
-        until(lambda: sum(offsets(workspace)) == 600)
+        until(lambda: sum(offsets(workspace)) == 2000)
         assert judged(workspace, log) == (9, 0, 0)
     assert not failed
-    assert stream.BATCH == 500  # the small batches were the other processes' only
+    assert stream_read.BATCH == 5_000  # the small batches were the other processes' only

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from features.definitions import FEATURE_NAMES
-from features.store import OnlineStore, stream_frame
+from features.store import OnlineStore
 from features.streaming import fold
 from infra.clients import open_feast
 from infra.event_log import SqliteEventLog
@@ -58,7 +58,7 @@ class Shop:
             event = {"event_id": str(place), "event_type": "click", "item_id": item_id}
             state, row = fold(state, event | {"session_id": None, "event_at": happened}, POSITIVE)
         assert row is not None
-        OnlineStore(open_feast(self.workspace)).push_user_stream(stream_frame({user_id: row}, at))
+        OnlineStore(open_feast(self.workspace)).push("user_stream", {user_id: row})
 
     def logged(self, topic: str) -> list[dict]:
         log = SqliteEventLog(self.workspace.event_log, self.settings.partitions)

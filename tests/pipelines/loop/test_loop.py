@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.definitions import of_view
-from features.request import STORED_USER_VIEWS
-from features.store import OnlineStore, stream_frame
+from features.definitions import USER_VIEWS, stored_of
+from features.store import OnlineStore
 from features.streaming import row_of
 from infra.clients import open_feast
 from pipelines.loop import morning
@@ -99,7 +98,7 @@ def test_the_shop_reads_what_the_online_store_would_answer(seedling, tmp_path):
     shop = morning.opened(workspace, rows, morning.first_states(workspace), now)
     online = OnlineStore(open_feast(workspace))
     states = {user_id: row_of(state) for user_id, state in shop.states.items()}
-    online.push_user_stream(stream_frame(states, now))
+    online.push("user_stream", states)
     categories = shop.bundle.catalogue.vocabulary["category"]
     ages = []
     for user_id in [*world.truth.users.ids.tolist(), "nobody"]:
@@ -112,7 +111,7 @@ def test_the_shop_reads_what_the_online_store_would_answer(seedling, tmp_path):
             assert replace(theirs, values=mine.values, missing=(), age_s={}) == mine
             ages.append(len(mine.category_rows))
     assert max(ages) > 0
-    assert len(mine.values) == sum(len(of_view(view)) for view in STORED_USER_VIEWS)
+    assert len(mine.values) == sum(len(stored_of(view)) for view in USER_VIEWS)
 
 
 def test_what_is_under_way_arrives_once_and_in_order():
