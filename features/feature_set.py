@@ -5,7 +5,7 @@ as long as the definitions still compute every version in it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,9 +42,9 @@ class FeatureSet:
     user: tuple[Feature, ...]  # of views with one row per user, in this order
     item: tuple[Feature, ...]
     pair: tuple[Feature, ...]  # of a user in a category
-    user_places: Places  # where the three groups stand among the columns
-    item_places: Places
-    pair_places: Places
+    user_places: Places = field(compare=False)  # where the three groups stand among the columns
+    item_places: Places = field(compare=False)
+    pair_places: Places = field(compare=False)
 
     @classmethod
     def of(cls, features: Sequence[Feature]) -> "FeatureSet":

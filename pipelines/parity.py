@@ -5,18 +5,25 @@ last positives; from them the same counts can be read, for users whose kept hist
 enough.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from features.batch import AS_OF, Wanted, midnight, rows_duckdb, rows_spark
 from features.definitions import BY_COLUMN, DAY, HISTORY_LENGTH, NEVER_DAYS, VIEWS
 from features.request import DAY_US, microseconds
-from features.streaming import State
+from features.streaming import State, empty
+from features.streaming_fast import fold_run
 from infra.duck import open_duckdb
 from infra.spark import JAVA_NEEDED, java_version, open_spark
 from infra.workspace import Workspace
@@ -24,7 +31,7 @@ from pipelines.build_features import hours_between
 from pipelines.days import serve_from, split_of
 from pipelines.lake import read_events, read_info
 from pipelines.position_curves import curves_of
-from pipelines.stream_history import COLUMNS, stream_history
+from pipelines.stream_history import COLUMNS, in_order_of_arrival
 
 TOLERANCE = 1e-9
 """Relative, of floats: engines add in different orders. Integers are equal or they are not."""
@@ -105,13 +112,17 @@ FOLDED = ("positives_7d", "positives_30d", "user_idle_days")
 def _fold(
     workspace: Workspace, referee: Mapping[str, pa.Table], wanted: Wanted
 ) -> dict[str, dict[str, float]]:
-    """Batch values of users against those read off the fold's state at the same midnight."""
+    """Batch values of users against those read off the fold's state at the same midnight.
+
+    What the fold set aside as late is left out of the batch too: that it is not in the stream is the
+    rule, and not a difference.
+    """
     events = read_events(workspace.lake, columns=COLUMNS)
     told: dict[str, list[tuple[float, float]]] = {column: [] for column in FOLDED}
-    rows = referee["user_daily"].to_pandas()
     for day in wanted.days:
-        states = states_at(events, day, wanted.positive_types)
-        at_us = microseconds(midnight(day))
+        states, late = states_at(events, day, wanted.positive_types)
+        table = _without(workspace.lake, late, replace(wanted, days=[day])) if late else referee
+        rows, at_us = table["user_daily"].to_pandas(), microseconds(midnight(day))
         batch = rows[rows[AS_OF] == pd.Timestamp(midnight(day))].set_index("user_id")
         for user_id, state in states.items():
             for column, value in from_history(state["history_at"], at_us).items():
@@ -120,13 +131,32 @@ def _fold(
     return {column: _compared(column, *pairs.T) for column, pairs in values.items()}
 
 
-def states_at(events: pd.DataFrame, day: date, positive_types: Sequence[str]) -> dict[str, State]:
-    """The fold's state of every user at 00:00 of a day, over what happened before."""
+def states_at(
+    events: pd.DataFrame, day: date, positive_types: Sequence[str]
+) -> tuple[dict[str, State], set[str]]:
+    """The fold's state of every user at 00:00 of a day, over what happened before; late events' ids."""
     before = events[events["event_at"] < pd.Timestamp(midnight(day))]
     states: dict[str, State] = {}
-    for _ in stream_history(before, 0, positive_types, states):
-        pass
-    return states
+    late: set[str] = set()
+    for user_id, _, event in in_order_of_arrival(before):
+        state = states.setdefault(user_id, empty())
+        late.update(event_id for _, event_id, *_ in fold_run(state, [event], positive_types)[1])
+    return states, late
+
+
+def _without(lake: Path, event_ids: set[str], wanted: Wanted) -> dict[str, pa.Table]:
+    """The batch rows of the lake without some events."""
+    left_out = pa.array(sorted(event_ids))
+    with TemporaryDirectory() as folder, open_duckdb() as connection:
+        for path in lake.glob("*.parquet"):
+            shutil.copy(path, folder)
+        for path in sorted(lake.glob("events/*/part.parquet")):
+            table = pq.read_table(path, partitioning=None)
+            kept = table.filter(pc.invert(pc.is_in(table["event_id"], left_out)))
+            target = Path(folder) / path.relative_to(lake)
+            target.parent.mkdir(parents=True)
+            pq.write_table(kept, target)
+        return rows_duckdb(connection, Path(folder), wanted)
 
 
 def from_history(history_at: Sequence[int], at_us: int) -> dict[str, float]:

@@ -25,7 +25,7 @@ from pipelines.tell import rows_told
 
 
 def refresh(
-    workspace: Workspace, log: Log, engine: str, now: datetime, steps: Steps
+    workspace: Workspace, log: Log, engine: str, now: datetime, steps: Steps, hourly: bool = True
 ) -> dict[str, Any]:
     """Bring lake, offline store and online store up to `now`.
 
@@ -35,6 +35,7 @@ def refresh(
         engine: auto, spark or duckdb.
         now: nothing that becomes known later is served or trained on.
         steps: prints and times.
+        hourly: as in `make_features`.
 
     Returns:
         rows as `ingest_log` counts them, and `data_until`, the newest positive's time (ISO).
@@ -42,7 +43,7 @@ def refresh(
     with steps.step("log to lake", "what was served and what users did") as done:
         ingested = ingest_log(workspace, log)
         done.append(rows_told(ingested))
-    made = make_features(workspace, engine, steps, now)
+    made = make_features(workspace, engine, steps, now, hourly=hourly)
     return {
         "rows": ingested["rows"],
         "engine": made["features"]["engine"],

@@ -1,7 +1,8 @@
-"""What a computed row was made from, told apart without reading it: stamps of the lake's files.
+"""What a computed row was made from, named by the bytes of the lake's files.
 
-A day of the lake is one file, replaced whole and only when an event of that day is new, so size and
-time of the file change exactly when what depends on that day must be computed again.
+A day of the lake is one file, replaced whole and only when an event of that day is new, and the same
+events make the same bytes: so the bytes change exactly when what depends on that day must be computed
+again. The file's time would do at a glance, and differ after every copy.
 """
 
 import hashlib
@@ -20,11 +21,11 @@ def lake_stamps(lake: Path) -> dict[date, str]:
 
 
 def stamp_of(path: Path) -> str:
-    """Changes when the file is replaced; empty where there is none."""
+    """Changes with any byte of the file; empty where there is none."""
     if not path.exists():
         return ""
-    told = path.stat()
-    return f"{told.st_size}:{told.st_mtime_ns}"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 
 
 def digest_of(made_by: str, days: Mapping[date, str]) -> str:

@@ -72,7 +72,7 @@ def running(workspace: Workspace, now: datetime) -> Iterator["Api"]:
     with ExitStack() as stack:
         log = stack.enter_context(closing(open_log(workspace, settings.partitions)))
         _is_new(log, now)
-        refresh(workspace, log, ENGINE, now, Steps())
+        refresh(workspace, log, ENGINE, now, Steps(), hourly=False)
         states = [
             stack.enter_context(closing(PartitionState(workspace.state, p, log.partitions)))
             for p in range(log.partitions)

@@ -83,13 +83,16 @@ def test_however_events_arrive_batch_plain_python_and_fold_agree(tmp_path_factor
         assert set(got) == set(expected)
         for key, values in expected.items():
             assert got[key] == pytest.approx(values, rel=1e-9), (view, key)
-    batch = {row["user_id"]: row for row in tables["user_daily"].to_pylist()}
     frame = pd.DataFrame(happened)[COLUMNS]
     for name in ("event_at", "seen_at"):
         frame[name] = frame[name].astype("datetime64[us, UTC]")
-    for user_id, state in states_at(frame, DAY.date(), POSITIVE).items():
+    states, late = states_at(frame, DAY.date(), POSITIVE)
+    heard = [e for e in happened if e["event_id"] not in late]
+    plain = PlainBatch(heard, ITEMS_OF_SHOP, USERS_OF_SHOP, DAY, POSITIVE, {})
+    for user_id, state in states.items():
+        batch = plain.user_daily(user_id)
         for column, value in from_history(state["history_at"], microseconds(DAY)).items():
-            assert batch[user_id][column] == pytest.approx(value, rel=1e-9)
+            assert batch[column] == pytest.approx(value, rel=1e-9)
 
 
 def keys_of(view):

@@ -51,7 +51,7 @@ def columns_of(folder: Path) -> set[str]:
         elif path.suffix == ".csv":
             with path.open(newline="") as rows:
                 names |= set(next(csv.reader(rows), []))
-        elif path.is_file():
+        elif path.is_file() and not path.name.endswith(("-wal", "-shm")):  # read with the database
             names |= _of_bytes(path)
     return names
 

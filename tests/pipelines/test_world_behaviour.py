@@ -41,11 +41,11 @@ def test_each_user_prefers_the_category_that_they_like():
 
 def test_a_wrong_price_lowers_unless_price_is_off():
     truth = tiny(off=QUIET)
-    dear = replace(truth, items=replace(truth.items, price_quantile=truth.items.price_quantile + 3))
+    dear = replace(truth, items=replace(truth.items, price_level=truth.items.price_level + 3))
     user = visit_of(truth, 0)
     assert (attraction(dear, user, range(50)) < attraction(truth, user, range(50))).mean() > 0.9
     off = tiny(off=(*QUIET, "price"))
-    dear = replace(off, items=replace(off.items, price_quantile=off.items.price_quantile + 3))
+    dear = replace(off, items=replace(off.items, price_level=off.items.price_level + 3))
     assert (attraction(dear, user, range(50)) == attraction(off, user, range(50))).all()
 
 

@@ -9,8 +9,8 @@ from features.errors import ContractError, Unavailable
 from infra.event_log import SqliteEventLog, partition_of
 from infra.workspace import Workspace
 from pipelines.loop.arrived import SERVED, Arrived
-from pipelines.stream import TOPIC
-from pipelines.stream_state import PartitionState
+from pipelines.stream_state import Changes, PartitionState
+from pipelines.stream_users import EVENTS
 
 P = 2
 ANN, BOB = "ann", "bob"
@@ -27,13 +27,14 @@ class Parts:
     def arrived(self, timeout_s):
         return Arrived(self.workspace, self.log, self.states, timeout_s)
 
-    def append(self, user_id, topic=TOPIC):
+    def append(self, user_id, topic=EVENTS):
         self.log.append(topic, [(user_id, {"user_id": user_id})])
 
     def fold(self, user_id, state=None):
         state = state or self.states[partition_of(user_id, P)]
         at = state.next_offset
-        state.commit(at, at + 1, {user_id: {"version": at}}, [])
+        state.claim()
+        state.commit(at, at + 1, Changes({user_id: {"version": at}}))
 
     def close(self):
         for part in (self.log, *self.states):
@@ -50,7 +51,7 @@ def test_a_user_is_known_once_folded_and_pushed(parts):
     """Each step that is missing is named, with where it stands and whose log to read."""
     arrived, mine = parts.arrived(0.02), partition_of(ANN, P)
     arrived.known(ANN)  # nothing was sent
-    arrived.sent(TOPIC, ANN, 1)
+    arrived.sent(EVENTS, ANN, 1)
     with pytest.raises(
         Unavailable, match=rf"'events' ends at offset 0 of partition {mine}, expected 1; .*api\.log"
     ):
@@ -72,7 +73,7 @@ def test_a_user_is_known_once_folded_and_pushed(parts):
 
 def test_waiting_ends_when_the_worker_comes(parts):
     arrived = parts.arrived(30)
-    arrived.sent(TOPIC, ANN, 1)
+    arrived.sent(EVENTS, ANN, 1)
     mine = partition_of(ANN, P)
 
     def work():
@@ -91,7 +92,7 @@ def test_waiting_ends_when_the_worker_comes(parts):
 
 def test_nobody_waits_for_what_another_user_did(parts):
     arrived = parts.arrived(0.02)
-    arrived.sent(TOPIC, BOB, 1)
+    arrived.sent(EVENTS, BOB, 1)
     arrived.known(ANN)
     with pytest.raises(Unavailable, match=r"after 0\.02 s the API has not written"):
         arrived.everything()
@@ -108,7 +109,7 @@ def test_the_log_is_read_from_where_counting_began(parts):
     for user_id in (ANN, BOB):
         parts.append(user_id)
     arrived = parts.arrived(0.02)
-    for topic in (TOPIC, SERVED):
+    for topic in (EVENTS, SERVED):
         arrived.sent(topic, BOB, 1)
         parts.append(BOB, topic)
         assert [record.key for record in arrived.records(topic)] == [BOB]
