@@ -59,7 +59,6 @@ ALLOWED = {
     ("pipelines/tracking.py", "st_mtime"): "the order in which notes wait for the registry",
     ("pipelines/experiments/runner.py", "datetime.datetime.now"): "when a card was registered",
     # Metadata that nothing of ours reads.
-    ("pipelines/stream_push.py", "datetime.datetime.now"): "created_at of a pushed row; the delay",
     ("serving/current.py", "datetime.datetime.now"): "warm-up: nothing of it is shown or kept",
 }
 
