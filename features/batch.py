@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from features import batch_sql
 from features.definitions import BATCH_WINDOW_DAYS, HOUR, VIEWS, Feature, stored_of
@@ -144,7 +146,13 @@ def rows_spark(spark: Any, lake: Path, wanted: Wanted) -> dict[str, pa.Table]:
         frame = spark.sql(text)
         (frame.cache() if name == "facts" else frame).createOrReplaceTempView(name)
     try:
-        return {view: _finished(view, spark.sql(_SQL[view]()).toArrow()) for view in wanted.views}
+        # By files, as a cluster would: collected, millions of rows would have to fit into one heap.
+        with TemporaryDirectory(prefix=".rows-", dir=lake.parent) as folder:
+            found = {}
+            for view in wanted.views:
+                spark.sql(_SQL[view]()).write.parquet(f"{folder}/{view}")
+                found[view] = _finished(view, pq.read_table(f"{folder}/{view}"))
+            return found
     finally:
         spark.catalog.uncacheTable("facts")
 
