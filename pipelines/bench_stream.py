@@ -1,7 +1,6 @@
 """How fast the stream is: the fold with durable state, from Kafka to Redis, and how fresh a row is.
 
-Other work on the machine slows every wall clock, so what a core does is told by CPU seconds too, and
-`..._on_2_free_cores` is what those allow, no measurement of two cores that had nothing else to do.
+Other work on the machine slows every wall clock, so what a core does is told by CPU seconds too.
 The plain fold and Feast's own push run beside the fast ones: read the ratios.
 """
 
@@ -19,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 
 from features.schema import POSITIVE_TYPES
 from features.streaming import State, fold, parsed, row_of
@@ -220,28 +218,14 @@ def _end_to_end(settings: Settings, events: int, seed: int) -> dict[str, float]:
         _send(log, list(Traffic(events, seed).records()))
         worker = _Running(settings)
         _until(lambda: _folded(workspace) > 0)
-        start, since, servers_s = _folded(workspace), time.monotonic(), _servers_cpu_s()
+        start, since = _folded(workspace), time.monotonic()
         _until(lambda: _folded(workspace) == events and _is_done(workspace, log))
-        seconds, servers_s = time.monotonic() - since, _servers_cpu_s() - servers_s
+        seconds = time.monotonic() - since
         _, worker_s = worker.end()
     return {
         "end_to_end_events_per_s": round((events - start) / seconds),
         "end_to_end_events_per_worker_cpu_s": round(events / worker_s),
-        # The worker is one thread of Python, broker and Redis share the other core.
-        "end_to_end_events_per_s_on_2_free_cores": round(
-            events / max(worker_s, servers_s, (worker_s + servers_s) / 2)
-        ),
     }
-
-
-def _servers_cpu_s() -> float:
-    """CPU seconds of the broker and of Redis, both children of this process."""
-    found = 0.0
-    for child in psutil.Process().children():
-        if child.name() in ("java", "redis-server"):
-            times = child.cpu_times()
-            found += times.user + times.system
-    return found
 
 
 def _freshness(settings: Settings, seconds: float, rate: float, seed: int) -> dict[str, float]:

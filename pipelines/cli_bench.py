@@ -39,19 +39,22 @@ def bench(context: typer.Context, dataset: Dataset = "world", seed: Seed = 0) ->
 
 @bench_app.command(epilog="Example: [bold]shortlist bench parity --dataset completejourney[/]")
 def parity(
-    dataset: Dataset = "world",
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Data sets; world and completejourney if not given.")
+    ] = None,
     days: Annotated[int, typer.Option(min=1, help="As-of days, the newest of the data.")] = 3,
     seed: Seed = 0,
 ) -> None:
-    """Compute the same features by Spark, DuckDB and the fold, and compare every value."""
+    """Compute the same features by Spark, DuckDB and the fold, and compare every value; 1 = some differ."""
     from pipelines.cli import _workspace
-    from pipelines.parity import compare, is_equal
+    from pipelines.parity import compare, is_equal, summed
 
-    _, workspace = _workspace(dataset)
-    with report(workspace.reports, "parity", [seed]) as metrics:
-        metrics.update(compare(workspace, days, seed))
-    console.print(metrics)
-    if not is_equal(metrics):
+    workspaces = [_workspace(name)[1] for name in dataset or ("world", "completejourney")]
+    with report(workspaces[0].reports, "parity", [seed]) as metrics:
+        for workspace in workspaces:
+            metrics[workspace.name] = compare(workspace, days, seed)
+    console.print(summed(metrics))
+    if not all(is_equal(compared) for compared in metrics.values()):
         raise typer.Exit(1)
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from rich.table import Table
 
 from features.batch import AS_OF, Wanted, midnight, rows_duckdb, rows_spark
 from features.definitions import BY_COLUMN, DAY, HISTORY_LENGTH, NEVER_DAYS, VIEWS
@@ -69,6 +70,21 @@ def compare(workspace: Workspace, days: int, seed: int) -> dict[str, Any]:
         "tolerance": TOLERANCE,
         "pairs": pairs,
     }
+
+
+def summed(compared: Mapping[str, Any]) -> Table:
+    """A line per data set and pair; the report has every column."""
+    table = Table("data set", "pair", "columns", "values", "different", "worst", box=None)
+    for name, told in compared.items():
+        for pair, columns in told["pairs"].items():
+            if not isinstance(columns, Mapping):
+                table.add_row(name, pair, columns)
+                continue
+            total = {key: [c[key] for c in columns.values()] for key in ("values", "different")}
+            worst = max((column["worst"] for column in columns.values()), default=0.0)
+            counts = (len(columns), sum(total["values"]), sum(total["different"]))
+            table.add_row(name, pair, *(f"{count:,}" for count in counts), f"{worst:.1e}")
+    return table
 
 
 def is_equal(compared: Mapping[str, Any]) -> bool:
