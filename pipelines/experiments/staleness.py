@@ -1,0 +1,134 @@
+"""The same shop, told later: of what a user did, of users' rows, of items' rows.
+
+Only what serving reads is old; the ranker is the one that learned from fresh rows, as it is after
+an incident, or where somebody made a pipeline slower and did not train again.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from features.definitions import BATCH_LAG, Feature
+from features.streaming import State
+from models.ranker import Ranker
+from monitoring.shown import Shown
+from pipelines.experiments.line import Line
+from pipelines.lake import read_events, read_info
+from pipelines.loop import morning
+from pipelines.loop.shop import BatchRow, BatchRows, Shop, newest
+from pipelines.past import in_us
+from pipelines.stream_history import COLUMNS, stream_history
+
+Told = Mapping[str, Any]
+"""An event whose `event_at` is µs since 1970."""
+
+NOT_YET_US = 2**62
+"""Later than any event: nothing before it is a row that somebody asks for."""
+
+
+@dataclass(slots=True)
+class LateShop(Shop):
+    """A shop that knows, at any moment, only what happened `late_us` ago or earlier."""
+
+    late_us: int = 0
+    waiting: dict[str, deque[Told]] = field(default_factory=dict)
+    """User -> what has arrived and is not taken in, in order of arrival."""
+
+    def fold(self, event: Told) -> None:
+        """Put it aside."""
+        self.waiting.setdefault(event["user_id"], deque()).append(event)
+
+    def show(
+        self,
+        request_id: str,
+        user_id: str,
+        at_us: int,
+        context: Mapping[str, str],
+        k: int,
+        arm: str,
+        arms: Mapping[str, str],
+    ) -> Shown:
+        """Take in what is old enough by now, then answer."""
+        queue = self.waiting.get(user_id, ())
+        while queue and queue[0]["event_at"] <= at_us - self.late_us:
+            Shop.fold(self, queue.popleft())
+        return Shop.show(self, request_id, user_id, at_us, context, k, arm, arms)
+
+
+def late(line: Line, trained: Ranker, by: timedelta) -> Callable[[], Shop]:
+    """Makes a shop that takes in everything that a user does `by` later."""
+    past = None if by <= BATCH_LAG else Past.of(line, line.now - by)  # the log ends at midnight
+
+    def made() -> Shop:
+        shop = line.shop(trained)
+        states, waiting = (
+            (shop.states, {}) if past is None else deepcopy((past.states, past.waiting))
+        )
+        return LateShop(shop.bundle, shop.rows, states, by // timedelta(microseconds=1), waiting)
+
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The logged past, cut where a late shop's knowledge ends."""
+
+    states: dict[str, State]
+    waiting: dict[str, deque[Told]]
+
+    @classmethod
+    def of(cls, line: Line, until: datetime) -> "Past":
+        """Up to `until`, that moment included, it is known."""
+        events = read_events(line.workspace.lake, columns=COLUMNS)
+        events = events.sort_values(["seen_at", "event_at", "event_id"], kind="stable")
+        known = (events["event_at"] <= pd.Timestamp(until)).to_numpy()
+        states: dict[str, State] = {}
+        types = read_info(line.workspace.lake).positive_types
+        deque(stream_history(events[known], NOT_YET_US, types, states), maxlen=0)
+        rest = events[~known].assign(event_at=lambda frame: in_us(frame["event_at"]))
+        waiting: dict[str, deque[Told]] = {}
+        for event in rest.to_dict("records"):
+            waiting.setdefault(event["user_id"], deque()).append(event)
+        return cls(states, waiting)
+
+
+def users_of(line: Line, trained: Ranker, by: timedelta) -> Callable[[], Shop]:
+    """Makes a shop whose nightly rows of users, and of users and categories, are those of `by` ago."""
+    then = line.now - by
+    old = BatchRows.known(morning.batch_rows(line.workspace, then), then)
+
+    def stamped(row: BatchRow) -> BatchRow:
+        return row[0] + by, row[1]  # as if made last night: what is measured is age, not a TTL
+
+    rows = BatchRows(
+        {user: stamped(row) for user, row in old.users.items()},
+        {
+            user: {category: stamped(row) for category, row in of_user.items()}
+            for user, of_user in old.categories.items()
+        },
+    )
+    return lambda: replace(line.shop(trained), rows=rows)
+
+
+def items_of(line: Line, trained: Ranker, by: timedelta) -> Callable[[], Shop]:
+    """Makes a shop whose nightly rows of items are those of `by` ago; what came since has defaults."""
+    then, catalogue = line.now - by, line.bundle.catalogue
+    rows = newest(morning.batch_rows(line.workspace, then), "item_daily", then)
+    matrix = matrix_of(rows, catalogue.item_ids, catalogue.features.item)
+    older = replace(line, bundle=replace(line.bundle, catalogue=replace(catalogue, matrix=matrix)))
+    return partial(older.shop, trained)
+
+
+def matrix_of(
+    rows: Mapping[tuple[str, ...], BatchRow], item_ids: np.ndarray, columns: tuple[Feature, ...]
+) -> np.ndarray:
+    """(N, Fi) of rows by item; defaults where there is none."""
+    found = [rows.get((item_id,), (None, {}))[1] for item_id in item_ids.tolist()]
+    return np.array([[row.get(f.column, f.default) for f in columns] for row in found], np.float64)
