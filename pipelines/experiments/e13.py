@@ -35,6 +35,8 @@ LATE = {
 """Before what users did is known: clicks, and what they were shown."""
 
 WEEK, USER, ITEM = timedelta(days=7), "user_7d", "item_7d"
+COUNTS = "24h_counts_only"
+LINES = ("what users do", "users' rows, a week older", "items' rows, a week older")
 
 CARD = Card(
     number="E-13",
@@ -45,9 +47,11 @@ CARD = Card(
         "much less where they have none; a week-old aggregate of a user costs next to nothing."
     ),
     varied=(
-        f"by how much what users do is told late ({', '.join(LATE)}); rows of users, and of items, a week "
-        f"older than last night's; sessions with intent (preset {PRESET}) and the same world without. "
-        "Items' rows fresher than nightly are not varied: here the platform works at night"
+        f"by how much what users do is told late ({', '.join(LATE)}), or by a day only what is counted of "
+        "it, while the list of what was taken, which retrieval and the seen filter read, is fresh; rows "
+        f"of users, and of items, a week older than last night's; sessions with intent (preset {PRESET}) "
+        "and the same world without. Items' rows fresher than nightly are not varied: here the platform "
+        "works at night"
     ),
     measured=(
         "share lost of the expected clicks per slate by the truth, against everything fresh, on the same "
@@ -106,6 +110,7 @@ def served(line: Line, delays: Mapping[str, timedelta], *, older: bool) -> dict[
     trained = line.fit(line.teaching())
     shops = {name: late(line, trained, by) for name, by in delays.items()}
     if older:
+        shops[COUNTS] = late(line, trained, LATE["24h"], counts_only=True)
         shops |= {USER: users_of(line, trained, WEEK), ITEM: items_of(line, trained, WEEK)}
     return {name: lived(line, shop, DAYS) for name, shop in shops.items()}
 
@@ -124,11 +129,5 @@ def graded(found: Mapping[str, Lived], flat: Mapping[str, Lived]) -> Measured:
         "lost_24h_by_intent": lost["24h"] - lost_flat,
         "hour_minus_user_week": lost["1h"] - lost[USER],
     }
-    return Measured(
-        values,
-        curves={
-            "what users do": [lost[name] for name in LATE],
-            "users, a week older": [lost[USER]] * len(LATE),
-            "items, a week older": [lost[ITEM]] * len(LATE),
-        },
-    )
+    level = [[lost[name] for name in LATE], *([lost[row]] * len(LATE) for row in (USER, ITEM))]
+    return Measured(values, curves=dict(zip(LINES, level, strict=True)))

@@ -10,6 +10,7 @@ Interview: Which features matter, and how do you know?
     Shown by: tests/pipelines/experiments/test_e19.py::test_a_group_that_is_held_still_is_never_split_on
 """
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -22,6 +23,9 @@ from pipelines.experiments.world import FAMILIES
 
 DAYS = 2
 """That each model serves."""
+
+WHOLE = "nothing"
+"""Left out: the model with all groups."""
 
 CARD = Card(
     number="E-19",
@@ -86,26 +90,30 @@ def measure(setting: Setting, seed: int) -> Measured:
 def ablated(line: Line) -> Measured:
     """The whole model, and the model without each group."""
     teaching, testing, groups = line.teaching(), line.testing(), columns_by_group()
-    values: dict[str, float] = {}
-    for name, columns in {"nothing": (), **groups}.items():
-        trained = line.fit(without(teaching, columns))
-        if name == "nothing":
-            shares = gain_shares(trained, groups)
-        values |= {f"{w}_without_{name}": v for w, v in offline(trained, testing).items()}
-        served = lived(line, partial(line.shop, trained), DAYS)
-        values |= {f"clicks_without_{name}": served.expected}
-    ndcg_lost, true_lost = (
-        {g: 1 - values[f"{what}_without_{g}"] / values[f"{what}_without_nothing"] for g in NAMES}
-        for what in ("ndcg", "clicks")
-    )
+    models = {WHOLE: line.fit(teaching)}
+    models |= {name: line.fit(without(teaching, columns)) for name, columns in groups.items()}
+    ndcg = {name: offline(trained, testing)["ndcg"] for name, trained in models.items()}
+    clicks = {
+        name: lived(line, partial(line.shop, trained), DAYS).expected
+        for name, trained in models.items()
+    }
+    return graded(ndcg, clicks, gain_shares(models[WHOLE], groups))
+
+
+def graded(
+    ndcg: Mapping[str, float], clicks: Mapping[str, float], shares: Mapping[str, float]
+) -> Measured:
+    """Shares lost without each group; all by name of the group, WHOLE is the model with all."""
+    ndcg_lost, true_lost = ({g: 1 - of[g] / of[WHOLE] for g in NAMES} for of in (ndcg, clicks))
     next_best = max(lost for name, lost in true_lost.items() if name != "cross")
-    values |= {f"ndcg_lost_{name}": lost for name, lost in ndcg_lost.items()}
-    values |= {f"true_lost_{name}": lost for name, lost in true_lost.items()}
-    values |= {
+    orders = (np.array([lost[name] for name in NAMES]) for lost in (ndcg_lost, true_lost))
+    values = {
+        **{f"ndcg_without_{name}": value for name, value in ndcg.items()},
+        **{f"clicks_without_{name}": value for name, value in clicks.items()},
+        **{f"ndcg_lost_{name}": lost for name, lost in ndcg_lost.items()},
+        **{f"true_lost_{name}": lost for name, lost in true_lost.items()},
         "cross_minus_next": true_lost["cross"] - next_best,
-        "order_agrees": rank_correlation(
-            *(np.array([*d.values()]) for d in (ndcg_lost, true_lost))
-        ),
+        "order_agrees": rank_correlation(*orders),
     }
     lines = {"ndcg_lost": ndcg_lost, "true_lost": true_lost, "gain_share": shares}
     return Measured(values, curves={n: [of[group] for group in NAMES] for n, of in lines.items()})

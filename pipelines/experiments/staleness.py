@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from features.definitions import BATCH_LAG, Feature
+from features.request import UserRow, microseconds
 from features.streaming import State
 from models.ranker import Ranker
-from monitoring.shown import Shown
 from pipelines.experiments.line import Line
 from pipelines.lake import read_events, read_info
 from pipelines.loop import morning
@@ -45,25 +45,35 @@ class LateShop(Shop):
         """Put it aside."""
         self.waiting.setdefault(event["user_id"], deque()).append(event)
 
-    def show(
-        self,
-        request_id: str,
-        user_id: str,
-        at_us: int,
-        context: Mapping[str, str],
-        k: int,
-        arm: str,
-        arms: Mapping[str, str],
-    ) -> Shown:
-        """Take in what is old enough by now, then answer."""
-        queue = self.waiting.get(user_id, ())
-        while queue and queue[0]["event_at"] <= at_us - self.late_us:
+    def user(self, user_id: str, now: datetime) -> UserRow:
+        """What is old enough by now is taken in first."""
+        queue, until = self.waiting.get(user_id, ()), microseconds(now) - self.late_us
+        while queue and queue[0]["event_at"] <= until:
             Shop.fold(self, queue.popleft())
-        return Shop.show(self, request_id, user_id, at_us, context, k, arm, arms)
+        return Shop.user(self, user_id, now)
 
 
-def late(line: Line, trained: Ranker, by: timedelta) -> Callable[[], Shop]:
-    """Makes a shop that takes in everything that a user does `by` later."""
+@dataclass(slots=True)
+class LateCounts(LateShop):
+    """Counts are told late; the list of what was taken, and when, is `fresh`."""
+
+    fresh: dict[str, State] = field(default_factory=dict)
+
+    def fold(self, event: Told) -> None:
+        """Into the list now, into the counts later."""
+        LateShop.fold(self, event)
+        Shop.fold(replace(self, states=self.fresh), event)
+
+    def user(self, user_id: str, now: datetime) -> UserRow:
+        """Two rows of the same user, one told late."""
+        row = Shop.user(replace(self, states=self.fresh), user_id, now)
+        return replace(row, values=LateShop.user(self, user_id, now).values)
+
+
+def late(
+    line: Line, trained: Ranker, by: timedelta, *, counts_only: bool = False
+) -> Callable[[], Shop]:
+    """Makes a shop that takes in what a user does `by` later: all of it, or what is counted."""
     past = None if by <= BATCH_LAG else Past.of(line, line.now - by)  # the log ends at midnight
 
     def made() -> Shop:
@@ -71,7 +81,11 @@ def late(line: Line, trained: Ranker, by: timedelta) -> Callable[[], Shop]:
         states, waiting = (
             (shop.states, {}) if past is None else deepcopy((past.states, past.waiting))
         )
-        return LateShop(shop.bundle, shop.rows, states, by // timedelta(microseconds=1), waiting)
+        late_us = by // timedelta(microseconds=1)
+        if counts_only:
+            fresh = line.shop(trained).states
+            return LateCounts(shop.bundle, shop.rows, states, late_us, waiting, fresh)
+        return LateShop(shop.bundle, shop.rows, states, late_us, waiting)
 
     return made
 
@@ -95,7 +109,8 @@ class Past:
         rest = events[~known].assign(event_at=lambda frame: in_us(frame["event_at"]))
         waiting: dict[str, deque[Told]] = {}
         for event in rest.to_dict("records"):
-            waiting.setdefault(event["user_id"], deque()).append(event)
+            told = {str(name): value for name, value in event.items()}
+            waiting.setdefault(told["user_id"], deque()).append(told)
         return cls(states, waiting)
 
 
