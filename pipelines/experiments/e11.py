@@ -129,10 +129,10 @@ CARD = Card(
 def measure(setting: Setting, seed: int) -> Measured:
     """One line, a ranker per join, the same days for all."""
     with trained_line(setting, seed, preset=PRESET) as line:
-        return compared(line)
+        return compared(line, DAYS)
 
 
-def compared(line: Line) -> Measured:
+def compared(line: Line, days: int) -> Measured:
     """Every variant by its own evaluation, on rows as known, and with users."""
     known = line.testing()
     values: dict[str, float] = {}
@@ -142,7 +142,7 @@ def compared(line: Line) -> Measured:
         trained = line.fit(teaching)
         values |= {f"own_{what}_{name}": v for what, v in offline(trained, own).items()}
         values |= {f"known_{what}_{name}": v for what, v in offline(trained, known).items()}
-        served = lived(line, partial(line.shop, trained), DAYS)
+        served = lived(line, partial(line.shop, trained), days)
         values |= {f"clicks_{name}": served.expected, f"counted_{name}": served.clicked}
         shares[name] = gain_shares(trained, columns_by_group())
     for name in VARIANTS[1:]:

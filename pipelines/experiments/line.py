@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from features.feature_set import CURRENT
-from features.point_in_time import Leak, item_matrix
+from features.point_in_time import Leak
 from infra.clients import open_feast
 from infra.workspace import Workspace
 from models import ranker
@@ -35,7 +35,7 @@ from pipelines.loop import morning
 from pipelines.loop.arms import ByShop
 from pipelines.loop.day import live_through
 from pipelines.loop.pending import Pending
-from pipelines.loop.shop import BatchRows, Shop
+from pipelines.loop.shop import BatchRows, Shop, newest
 from pipelines.loop.twin import start_of
 from pipelines.materialize import apply_views
 from pipelines.past import Past, read_past
@@ -159,6 +159,13 @@ def offline(trained: Ranker, rows: Rows) -> dict[str, float]:
     }
 
 
+def item_values(views: morning.Views, moment: datetime, item_ids: Sequence[str]) -> np.ndarray:
+    """(N, Fi) features of items as the night before `moment` left them; defaults where it has no row."""
+    rows = newest(views, "item_daily", moment)
+    found = [rows[(item_id,)][1] if (item_id,) in rows else {} for item_id in item_ids]
+    return np.array([[row.get(f.column, f.default) for f in CURRENT.item] for row in found])
+
+
 def as_slates(values: np.ndarray, sizes: np.ndarray, nothing: Any) -> np.ndarray:
     """(R,) rows of Q queries -> (Q, K), `nothing` where a query has fewer than the longest.
 
@@ -198,8 +205,8 @@ def _made(workspace: Workspace, setting: Setting, seed: int, changes: Mapping[st
     home = {"SHORTLIST_HOME": str(workspace.home)}
     run_module("pipelines.train_retrieval", told, home)
     past = read_past(workspace)
-    matrix = item_matrix(store, past.ids(now), [now])[now]
+    views = morning.batch_rows(workspace, now)
+    matrix = item_values(views, now, past.ids(now))
     parts = past.parts(now, matrix, read(workspace.training / FOR_BUNDLE))
     bundle = of_parts(parts, path=None, manifest={"id": "experiment", "absent": {}})
-    views = morning.batch_rows(workspace, now)
     return Line(setting, seed, workspace, world, past, store, split, bundle, views, now)

@@ -12,22 +12,21 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from features.definitions import BATCH_LAG, Feature
+from features.definitions import BATCH_LAG
 from features.request import UserRow, microseconds
 from features.streaming import State
 from models.ranker import Ranker
-from pipelines.experiments.line import Line
+from pipelines.experiments.line import Line, item_values
 from pipelines.lake import read_events, read_info
 from pipelines.loop import morning
-from pipelines.loop.shop import BatchRow, BatchRows, Shop, newest
+from pipelines.loop.shop import BatchRow, BatchRows, Shop
 from pipelines.past import in_us
 from pipelines.stream_history import COLUMNS, stream_history
 
 Told = Mapping[str, Any]
-"""An event whose `event_at` is µs since 1970."""
+"""An event whose times are µs since 1970; of an impression, which is ours, `event_at` at least."""
 
 NOT_YET_US = 2**62
 """Later than any event: nothing before it is a row that somebody asks for."""
@@ -35,7 +34,7 @@ NOT_YET_US = 2**62
 
 @dataclass(slots=True)
 class LateShop(Shop):
-    """A shop that knows, at any moment, only what happened `late_us` ago or earlier."""
+    """A shop that knows, at any moment, only what arrived `late_us` ago or earlier."""
 
     late_us: int = 0
     waiting: dict[str, deque[Told]] = field(default_factory=dict)
@@ -48,9 +47,15 @@ class LateShop(Shop):
     def user(self, user_id: str, now: datetime) -> UserRow:
         """What is old enough by now is taken in first."""
         queue, until = self.waiting.get(user_id, ()), microseconds(now) - self.late_us
-        while queue and queue[0]["event_at"] <= until:
+        while queue and arrived_us(queue[0]) <= until:
             Shop.fold(self, queue.popleft())
         return Shop.user(self, user_id, now)
+
+
+def arrived_us(event: Told) -> int:
+    """When the platform could have known of it, µs since 1970."""
+    shown = event["event_type"] == "impression"
+    return int(event["event_at"] if shown else event["seen_at"])
 
 
 @dataclass(slots=True)
@@ -99,14 +104,15 @@ class Past:
 
     @classmethod
     def of(cls, line: Line, until: datetime) -> "Past":
-        """Up to `until`, that moment included, it is known."""
+        """What arrived up to `until`, that moment included, is known."""
         events = read_events(line.workspace.lake, columns=COLUMNS)
         events = events.sort_values(["seen_at", "event_at", "event_id"], kind="stable")
-        known = (events["event_at"] <= pd.Timestamp(until)).to_numpy()
+        known = (events["seen_at"] <= pd.Timestamp(until)).to_numpy()
         states: dict[str, State] = {}
         types = read_info(line.workspace.lake).positive_types
         deque(stream_history(events[known], NOT_YET_US, types, states), maxlen=0)
-        rest = events[~known].assign(event_at=lambda frame: in_us(frame["event_at"]))
+        rest = events[~known]
+        rest = rest.assign(**{name: in_us(rest[name]) for name in ("event_at", "seen_at")})
         waiting: dict[str, deque[Told]] = {}
         for event in rest.to_dict("records"):
             told = {str(name): value for name, value in event.items()}
@@ -135,15 +141,7 @@ def users_of(line: Line, trained: Ranker, by: timedelta) -> Callable[[], Shop]:
 def items_of(line: Line, trained: Ranker, by: timedelta) -> Callable[[], Shop]:
     """Makes a shop whose nightly rows of items are those of `by` ago; what came since has defaults."""
     then, catalogue = line.now - by, line.bundle.catalogue
-    rows = newest(morning.batch_rows(line.workspace, then), "item_daily", then)
-    matrix = matrix_of(rows, catalogue.item_ids, catalogue.features.item)
+    views = morning.batch_rows(line.workspace, then)
+    matrix = item_values(views, then, catalogue.item_ids.tolist())
     older = replace(line, bundle=replace(line.bundle, catalogue=replace(catalogue, matrix=matrix)))
     return partial(older.shop, trained)
-
-
-def matrix_of(
-    rows: Mapping[tuple[str, ...], BatchRow], item_ids: np.ndarray, columns: tuple[Feature, ...]
-) -> np.ndarray:
-    """(N, Fi) of rows by item; defaults where there is none."""
-    found = [rows.get((item_id,), (None, {}))[1] for item_id in item_ids.tolist()]
-    return np.array([[row.get(f.column, f.default) for f in columns] for row in found], np.float64)

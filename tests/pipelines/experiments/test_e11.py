@@ -11,7 +11,7 @@ from pipelines.experiments.line import as_slates
 
 @pytest.fixture(scope="module")
 def found(line):
-    return e11.compared(line)
+    return e11.compared(line, days=1)
 
 
 def test_the_leak_wins_offline_and_loses_with_users(found):
@@ -34,10 +34,10 @@ def test_all_that_the_card_grades_is_measured(found):
     assert named <= set(found.values)
 
 
-def test_rows_that_outlived_their_ttl_are_defaults_and_come_back(line):
+def test_rows_that_outlived_their_ttl_are_defaults_and_come_back(line, teaching):
     name = "item_age_days"
     place, default = CURRENT.place[name], BY_NAME[name].default
-    before = line.teaching().features[:, place]
+    before = teaching.features[:, place]
     with e11.nights_missing(line):
         during = line.teaching().features[:, place]
     assert (before == default).mean() < 0.05

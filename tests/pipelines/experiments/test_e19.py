@@ -14,12 +14,12 @@ def test_every_column_but_the_place_is_in_one_group():
     assert sorted(columns) == sorted(set(CURRENT.names) - {"position"})
 
 
-def test_a_group_that_is_held_still_is_never_split_on(line):
-    teaching, groups = line.teaching(), columns_by_group()
+def test_a_group_that_is_held_still_is_never_split_on(line, teaching):
+    groups = columns_by_group()
     whole, trained = line.fit(teaching), line.fit(without(teaching, groups["cross"]))
     assert gain_shares(whole, groups)["cross"] > 0
     assert gain_shares(trained, groups)["cross"] == 0
-    served = line.testing().features  # where the columns do vary
+    served = teaching.features  # where the columns do vary
     still = served.copy()
     still[:, [CURRENT.place[column] for column in groups["cross"]]] = -7.0
     assert np.array_equal(trained.score(served), trained.score(still))
