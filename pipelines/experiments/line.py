@@ -14,39 +14,37 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from features.feature_set import CURRENT
 from features.point_in_time import Leak
-from infra.clients import open_feast
 from infra.workspace import Workspace
 from models import ranker
 from models.bundle import Bundle, of_parts
 from models.ranker import Ranker
 from models.split import Split
-from pipelines.bootstrap import fresh_world
-from pipelines.build_features import build_features
 from pipelines.days import feature_days, split_of
 from pipelines.experiments.card import Setting
 from pipelines.experiments.measures import click_ndcg, expected_auc
-from pipelines.loop import morning
 from pipelines.loop.arms import ByShop
 from pipelines.loop.day import live_through
 from pipelines.loop.pending import Pending
 from pipelines.loop.shop import BatchRows, Shop, newest
-from pipelines.loop.twin import start_of
-from pipelines.materialize import apply_views
 from pipelines.past import Past, read_past
 from pipelines.ranker_rows import Rows, build_rows, slate_queries
 from pipelines.retrieval import read
 from pipelines.run import run_module
-from pipelines.train_ranker import QUERIES
 from pipelines.train_retrieval import FOR_BUNDLE, FOR_RANKER
 from pipelines.world import truth as store_of_truth
 from pipelines.world.generate import World
 from pipelines.world.population import to_us
+
+if (
+    TYPE_CHECKING
+):  # Feast, pandera and Evidently come with it; a list of cards must not wait for them
+    from pipelines.loop.morning import Views
 
 ENGINE = "duckdb"
 """Equal to Spark's rows by test, and quicker where a day has thousands of events."""
@@ -66,14 +64,21 @@ class Line:
     store: Any  # an opened Feast store
     split: Split
     bundle: Bundle  # of this morning, without a ranker
-    views: morning.Views  # batch rows as known this morning
+    views: "Views"  # batch rows as known this morning
     now: datetime
 
     def shop(self, trained: Ranker) -> Shop:
         """What serving would be with this ranker; states of its own."""
-        states = morning.first_states(self.workspace)
+        from pipelines.loop.morning import first_states
+
         rows = BatchRows.known(self.views, self.now)
-        return Shop(replace(self.bundle, ranker=trained), rows, states)
+        return Shop(replace(self.bundle, ranker=trained), rows, first_states(self.workspace))
+
+    def views_at(self, moment: datetime) -> "Views":
+        """Batch rows as known at a moment."""
+        from pipelines.loop.morning import batch_rows
+
+        return batch_rows(self.workspace, moment)
 
     def teaching(self, leak: Leak = "none") -> Rows:
         """Rows of the logged slates that the ranker learns from."""
@@ -91,6 +96,8 @@ class Line:
         return ranker.fit(rows.features, rows.labels, rows.group_sizes, self.seed)
 
     def _rows(self, between: Split, towers: str, leak: Leak) -> Rows:
+        from pipelines.train_ranker import QUERIES
+
         limit, lake = QUERIES[self.setting.scale], self.workspace.lake
         queries = slate_queries(lake, self.past, between, limit, self.seed)
         retrieval = read(self.workspace.training / towers)
@@ -159,7 +166,7 @@ def offline(trained: Ranker, rows: Rows) -> dict[str, float]:
     }
 
 
-def item_values(views: morning.Views, moment: datetime, item_ids: Sequence[str]) -> np.ndarray:
+def item_values(views: "Views", moment: datetime, item_ids: Sequence[str]) -> np.ndarray:
     """(N, Fi) features of items as the night before `moment` left them; defaults where it has no row."""
     rows = newest(views, "item_daily", moment)
     found = [rows[(item_id,)][1] if (item_id,) in rows else {} for item_id in item_ids]
@@ -196,6 +203,13 @@ def gain_shares(trained: Ranker, groups: Mapping[str, Sequence[str]]) -> dict[st
 
 
 def _made(workspace: Workspace, setting: Setting, seed: int, changes: Mapping[str, Any]) -> Line:
+    from infra.clients import open_feast
+    from pipelines.bootstrap import fresh_world
+    from pipelines.build_features import build_features
+    from pipelines.loop.morning import batch_rows
+    from pipelines.loop.twin import start_of
+    from pipelines.materialize import apply_views
+
     world, _ = fresh_world(workspace, setting.scale, seed, family=setting.family, **changes)
     split, now = split_of(workspace), start_of(world, 0)
     build_features(workspace, feature_days(split, now), ENGINE, now, hourly=False)
@@ -205,7 +219,7 @@ def _made(workspace: Workspace, setting: Setting, seed: int, changes: Mapping[st
     home = {"SHORTLIST_HOME": str(workspace.home)}
     run_module("pipelines.train_retrieval", told, home)
     past = read_past(workspace)
-    views = morning.batch_rows(workspace, now)
+    views = batch_rows(workspace, now)
     matrix = item_values(views, now, past.ids(now))
     parts = past.parts(now, matrix, read(workspace.training / FOR_BUNDLE))
     bundle = of_parts(parts, path=None, manifest={"id": "experiment", "absent": {}})

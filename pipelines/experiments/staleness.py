@@ -20,7 +20,6 @@ from features.streaming import State
 from models.ranker import Ranker
 from pipelines.experiments.line import Line, item_values
 from pipelines.lake import read_events, read_info
-from pipelines.loop import morning
 from pipelines.loop.shop import BatchRow, BatchRows, Shop
 from pipelines.past import in_us
 from pipelines.stream_history import COLUMNS, stream_history
@@ -123,7 +122,7 @@ class Past:
 def users_of(line: Line, trained: Ranker, by: timedelta) -> Callable[[], Shop]:
     """Makes a shop whose nightly rows of users, and of users and categories, are those of `by` ago."""
     then = line.now - by
-    old = BatchRows.known(morning.batch_rows(line.workspace, then), then)
+    old = BatchRows.known(line.views_at(then), then)
 
     def stamped(row: BatchRow) -> BatchRow:
         return row[0] + by, row[1]  # as if made last night: what is measured is age, not a TTL
@@ -141,7 +140,7 @@ def users_of(line: Line, trained: Ranker, by: timedelta) -> Callable[[], Shop]:
 def items_of(line: Line, trained: Ranker, by: timedelta) -> Callable[[], Shop]:
     """Makes a shop whose nightly rows of items are those of `by` ago; what came since has defaults."""
     then, catalogue = line.now - by, line.bundle.catalogue
-    views = morning.batch_rows(line.workspace, then)
+    views = line.views_at(then)
     matrix = item_values(views, then, catalogue.item_ids.tolist())
     older = replace(line, bundle=replace(line.bundle, catalogue=replace(catalogue, matrix=matrix)))
     return partial(older.shop, trained)
