@@ -189,6 +189,12 @@ def test_what_is_hashed_is_what_measures_and_the_world_and_not_what_draws():
     }
 
 
+def test_a_step_that_runs_as_a_process_of_its_own_is_hashed_too():
+    files = {path.name for path in reached(PROJECT / "pipelines" / "experiments" / "e11.py")}
+    assert files >= {"line.py", "point_in_time.py", "day.py", "train_retrieval.py", "two_tower.py"}
+    assert not files & {"charts.py", "page.py", "board.py", "catalogue.py", "own_tables.py"}
+
+
 def test_scale_is_part_of_the_identity():
     assert identity(CARD, "tiny", measure) != identity(CARD, "small", measure)
 
