@@ -134,11 +134,11 @@ def measure(setting: Setting, seed: int) -> Measured:
 
 def compared(line: Line, days: int) -> Measured:
     """Every variant by its own evaluation, on rows as known, and with users."""
-    known = line.testing()
+    rows = {name: joined(line, name) for name in VARIANTS}
+    _, known = rows["known"]
     values: dict[str, float] = {}
     shares: dict[str, dict[str, float]] = {}
-    for name in VARIANTS:
-        teaching, own = joined(line, name)
+    for name, (teaching, own) in rows.items():
         trained = line.fit(teaching)
         values |= {f"own_{what}_{name}": v for what, v in offline(trained, own).items()}
         values |= {f"known_{what}_{name}": v for what, v in offline(trained, known).items()}
