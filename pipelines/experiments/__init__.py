@@ -2,7 +2,7 @@
 
 In: a card, worlds and seeds. Out: var/reports/experiments/E-xx.json and .html, and, once recorded,
 docs/experiments/. May be imported by: the command line. The only part besides the simulation itself
-that may open the truth (world.py is the one file that does).
+that may open the truth (world.py and line.py do, nobody else).
 Read:
 
     card       what is said before the run
@@ -13,7 +13,8 @@ Read:
     tables, charts, page, publish   what people read after a run
     board      recorded results in docs/experiments/
     world      names in, logs with their truth out
-    log, measures, click_models, wishes   what the experiments share
-    e02, e04, e47a, e47b, e47e            cards, and what measures them
-    catalogue, own_tables                 all experiments, with their charts and tables
+    line       a world's trained line, and days of it under any ranker and any shop
+    log, measures, click_models, wishes, groups, staleness   what the experiments share
+    e02, e04, e11, e13, e19, e47a, e47b, e47e                cards, and what measures them
+    catalogue, own_tables                                    all experiments, with charts and tables
 """

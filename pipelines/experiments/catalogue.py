@@ -6,7 +6,7 @@ identity and cost nobody a run.
 
 from functools import partial
 
-from pipelines.experiments import e02, e04, e47a, e47b, e47e, own_tables
+from pipelines.experiments import e02, e04, e11, e13, e19, e47a, e47b, e47e, groups, own_tables
 from pipelines.experiments.charts import bars_by_family, lines_by_family, places_in_range
 from pipelines.experiments.click_models import ASSUMED
 from pipelines.experiments.runner import Experiment
@@ -36,6 +36,43 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             axis="slots; vertical: AUC",
         ),
         own_tables.gates,
+    ),
+    Experiment(
+        e11.CARD,
+        e11.measure,
+        partial(
+            lines_by_family,
+            names={name: name.replace("_", " ") for name in e11.VARIANTS},
+            across=groups.NAMES,
+            axis="vertical: share of gain",
+        ),
+        own_tables.joins,
+    ),
+    Experiment(
+        e13.CARD,
+        e13.measure,
+        partial(
+            lines_by_family,
+            names={name: name for name in e13.LINES},
+            across=tuple(e13.LATE),
+            axis="told late by; vertical: share lost",
+        ),
+        own_tables.lateness,
+    ),
+    Experiment(
+        e19.CARD,
+        e19.measure,
+        partial(
+            lines_by_family,
+            names={
+                "true_lost": "true clicks lost without it",
+                "ndcg_lost": "nDCG@10 lost without it",
+                "gain_share": "share of the trees' gain",
+            },
+            across=groups.NAMES,
+            axis="vertical: shares",
+        ),
+        own_tables.groups_lost,
     ),
     Experiment(
         e47a.CARD,

@@ -16,6 +16,9 @@ SIZE_INCHES = (7.2, 3.2)
 LONG = 10
 """Letters of a tick's label; longer ones are turned."""
 
+LONG_TOGETHER = 30
+"""Letters that fit below one of three panels."""
+
 LEGEND_LETTERS = 80
 """That fit beside each other below the axes."""
 
@@ -72,7 +75,8 @@ def lines_by_family(
         axis: what they are.
     """
     families = list(outcome.curves)
-    long = any(len(str(place)) > LONG for place in across)
+    letters = [len(str(place)) for place in across]
+    long = max(letters) > LONG or sum(letters) > LONG_TOGETHER
     turned: Any = {"rotation": 60, "ha": "right", "fontsize": 7} if long else {}
     panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
     for axes, family in zip(panels, families, strict=True):

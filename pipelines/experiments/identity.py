@@ -8,6 +8,7 @@ import ast
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -17,23 +18,27 @@ from infra.settings import PROJECT
 from pipelines.experiments.card import Card, plain
 
 FOLDERS = ("features", "infra", "models", "monitoring", "pipelines", "serving")
-LIBRARIES = ("lightgbm", "numpy", "pandas", "scipy")
-"""Whose numbers may move with their version."""
+LIBRARIES = ("duckdb", "feast", "lightgbm", "numpy", "pandas", "scipy", "torch")
+"""Whose numbers may move with their version, where they are used."""
+
+MODULE = re.compile(rf"({'|'.join(FOLDERS)})(\.[a-z_]\w*)+")
+"""A dotted name below one of the folders."""
 
 
 def identity(card: Card, scale: str, measure: Callable[..., Any]) -> str:
     """64 hex digits that change when any number of the experiment could.
 
     Covered: the card, the scale, the code of every module of ours that `measure`'s file reaches by
-    imports, and the versions of the numerical libraries. Not covered: seeds and family, which name
-    the stored files, and charts, pages and commands, which no number passes through.
+    imports, and the versions of the numerical libraries that those import. Not covered: seeds and
+    family, which name the stored files, and charts, pages and commands, which no number passes through.
     """
-    file = Path(inspect.getsourcefile(inspect.unwrap(measure)) or "")
+    files = sorted(reached(Path(inspect.getsourcefile(inspect.unwrap(measure)) or "")))
+    used = {name.split(".")[0] for path in files for name in _named(path)}
     parts = {
         "card": plain(card),
         "scale": scale,
-        "code": {_name(path): code_of(path) for path in sorted(reached(file))},
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "code": {_name(path): code_of(path) for path in files},
+        "libraries": {name: version(name) for name in LIBRARIES if name in used},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -73,18 +78,22 @@ def _is_text(line: ast.stmt) -> bool:
 
 
 def _imports(path: Path) -> list[Path]:
-    files = []
+    ours = [name for name in _named(path) if name.split(".")[0] in FOLDERS]
+    return [file for name in ours for file in _files(name)]
+
+
+def _named(path: Path) -> list[str]:
+    """Modules that a file imports, or starts as a process of their own and so names in a string."""
+    names = []
     for node in ast.walk(ast.parse(path.read_text())):
-        names = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             # A name imported from a package may be a module of it.
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
-            if name.split(".")[0] in FOLDERS:
-                files += _files(name)
-    return files
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names += [node.value] if MODULE.fullmatch(node.value) else []
+    return names
 
 
 def _files(module: str) -> list[Path]:

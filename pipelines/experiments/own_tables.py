@@ -3,6 +3,7 @@
 They stand apart from what measures, so that better words change no experiment's identity.
 """
 
+from pipelines.experiments import e11, e13, groups
 from pipelines.experiments.click_models import ASSUMED
 from pipelines.experiments.e04 import AUC_TO_SHIP, AUC_TO_WAKE, NDCG_TO_SHIP, RATES, SLOTS
 from pipelines.experiments.e47b import GRADED, MOVED
@@ -73,6 +74,51 @@ def cross_tables(outcome: Outcome) -> list[Table]:
         ]
         tables.append(Table(title, ("assumed", *(f"true: {family}" for family in families)), rows))
     return tables
+
+
+def joins(outcome: Outcome) -> list[Table]:
+    """E-11: what each join says of its own model, what rows as known say, and what users do."""
+    columns = {
+        "AUC by its own join": "own_auc",
+        "AUC on rows as known": "known_auc",
+        "nDCG@10 by its own join": "own_ndcg",
+        "nDCG@10 on rows as known": "known_ndcg",
+        "true clicks per slate": "clicks",
+    }
+    rows = [
+        [
+            variant.replace("_", " "),
+            family,
+            *(told(values[f"{c}_{variant}"]) for c in columns.values()),
+        ]
+        for variant in e11.VARIANTS
+        for family, values in outcome.metrics.items()
+    ]
+    return [Table("Joins", ("join", "world", *columns), rows)]
+
+
+def lateness(outcome: Outcome) -> list[Table]:
+    """E-13: the share of clicks lost to each staleness."""
+    late = [name for name in e13.LATE if name != "0s"]
+    rows = [
+        [
+            name.replace("_", " "),
+            *(told(values[f"lost_{name}"]) for values in outcome.metrics.values()),
+        ]
+        for name in (*late, e13.COUNTS, e13.USER, e13.ITEM, "24h_no_intent")
+    ]
+    return [Table("Share of true clicks lost", ("what is old", *outcome.metrics), rows)]
+
+
+def groups_lost(outcome: Outcome) -> list[Table]:
+    """E-19: what is lost without each group, offline and truly."""
+    rows = [
+        [name, family, told(values[f"ndcg_lost_{name}"]), told(values[f"true_lost_{name}"])]
+        for name in groups.NAMES
+        for family, values in outcome.metrics.items()
+    ]
+    columns = ("without", "world", "share of nDCG@10 lost", "share of true clicks lost")
+    return [Table("What each group is worth", columns, rows)]
 
 
 def _by(outcome: Outcome, what: str, points: list[str], title: str) -> Table:

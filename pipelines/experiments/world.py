@@ -1,4 +1,4 @@
-"""The one file of the experiments that opens the world: names in, logs with their truth out."""
+"""Opens the world for experiments that need a log alone: names in, logs with their truth out."""
 
 from collections.abc import Callable
 from typing import Any

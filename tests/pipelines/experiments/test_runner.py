@@ -189,6 +189,16 @@ def test_what_is_hashed_is_what_measures_and_the_world_and_not_what_draws():
     }
 
 
+def test_a_step_that_runs_as_a_process_of_its_own_is_hashed_too():
+    folder = PROJECT / "pipelines" / "experiments"
+    paths = reached(folder / "e11.py")
+    needed = ("experiments/line.py", "loop/day.py", "train_retrieval.py", "world/families.py")
+    assert paths >= {PROJECT / "pipelines" / name for name in needed}
+    assert PROJECT / "models" / "two_tower.py" in paths
+    drawn = ("charts.py", "page.py", "board.py", "catalogue.py", "own_tables.py", "cli.py")
+    assert not paths & {folder / name for name in drawn}
+
+
 def test_scale_is_part_of_the_identity():
     assert identity(CARD, "tiny", measure) != identity(CARD, "small", measure)
 
