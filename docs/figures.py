@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from docs import figures_features
 from infra.settings import Settings
 from infra.workspace import Workspace
 
@@ -212,6 +213,11 @@ def aa_sentence(report: dict[str, Any]) -> str:
     return "\n".join([said, "", _made(report)])
 
 
+def _signed(make: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], str]:
+    """With a last line that says how it was made."""
+    return lambda report: f"{make(report)}\n\n{_made(report)}"
+
+
 FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     # name -> (report it is made from, how)
     "demo-models": ("demo", models_table),
@@ -229,6 +235,7 @@ FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "world-switches": ("world", world_switches),
     "world-examination": ("world", world_examination),
     "world-costs": ("world", world_costs),
+    **{name: (source, _signed(make)) for name, (source, make) in figures_features.FIGURES.items()},
 }
 
 
