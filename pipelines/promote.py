@@ -27,6 +27,7 @@ from features.point_in_time import item_matrix
 from infra.clients import open_feast
 from infra.settings import Settings
 from infra.workspace import Workspace
+from infra.reports import write_json
 from models import bundle as bundles
 from models.bundle import Bundle, load, of_parts, version_path
 from models.manifest import is_trained, read_manifest
@@ -34,7 +35,7 @@ from models.metrics import bootstrap
 from models.split import time_split
 from models.staging import Parts, write
 from pipelines.evaluate import CHAMPION
-from pipelines.past import Past, read_past
+from pipelines.past import Past, busiest, read_past
 from pipelines.ranker_rows import TICK
 from pipelines.reference import reference_rows
 from pipelines.retrieval import Retrieval, read
@@ -96,7 +97,7 @@ def publish_bundle(workspace: Workspace, now: datetime | None = None) -> str:
     )
     served = of_parts(parts, path=None, manifest={"id": "reference", "absent": {}})
     reference = reference_rows(workspace, past, store, served, split.end, SEED)
-    bundle_id = _publish(workspace, replace(parts, reference=reference))
+    bundle_id = _publish(workspace, replace(parts, reference=reference), past.before(moment))
     (folder / "evaluations").mkdir(exist_ok=True)
     shutil.copy(folder / "per_user.parquet", folder / "evaluations" / f"{bundle_id}.parquet")
     shutil.copy(folder / "evaluation.json", folder / "evaluations" / f"{bundle_id}.json")
@@ -125,7 +126,8 @@ def publish_popular(workspace: Workspace) -> str:
     defaults = [feature.default for feature in CURRENT.item]
     parts = past.parts(moment, np.tile(defaults, (len(past.ids(moment)), 1)), retrieval=None)
     absent = dict.fromkeys(("two_tower", "covisitation", "ranker"), NOT_YET)
-    return _publish(workspace, replace(parts, covisitation=None, absent=absent))
+    parts = replace(parts, covisitation=None, absent=absent)
+    return _publish(workspace, parts, past.before(moment))
 
 
 def refresh_bundle(workspace: Workspace, now: datetime, daily: Daily | None = None) -> str:
@@ -175,6 +177,7 @@ def refresh_bundle(workspace: Workspace, now: datetime, daily: Daily | None = No
             metrics=champion.manifest["metrics"],
             reference=pd.read_parquet(reference) if reference.exists() else None,
         ),
+        past.before(now),
     )
 
 
@@ -186,8 +189,9 @@ def _weights(champion: Bundle) -> Retrieval | None:
     return Retrieval(ids, champion.item_vectors, champion.tower, until)
 
 
-def _publish(workspace: Workspace, parts: Parts) -> str:
-    """Stage and publish; the staged copy stays until the next one."""
+def _publish(workspace: Workspace, parts: Parts, positives: pd.DataFrame) -> str:
+    """Stage and publish; the staged copy stays until the next one. The page hears who comes often."""
+    write_json(workspace.sample_users, busiest(positives))
     write(workspace.training / "to-publish", parts)
     return bundles.publish(workspace.training / "to-publish", workspace.bundles)
 
