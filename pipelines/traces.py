@@ -41,7 +41,7 @@ def spellings(user_id: str) -> list[bytes]:
 
     Examples:
         >>> spellings("somebody")
-        [b'somebody', b'c29tZWJvZ', b'NvbWVib2R5', b'zb21lYm9ke']
+        [b'somebody', b'c29tZWJvZH', b'NvbWVib2R5', b'zb21lYm9ke']
     """
     raw = user_id.encode()
     found = [raw]
