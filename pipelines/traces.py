@@ -24,7 +24,8 @@ def traces(workspace: Workspace, user_id: str) -> dict[str, int]:
         workspace: its folder and the reports, and in mode services its keys in Redis.
         user_id: ASCII, at least MIN_LENGTH letters, part of no other id.
     """
-    assert len(user_id) >= MIN_LENGTH and user_id.isascii(), user_id
+    assert user_id.isascii(), user_id
+    assert len(user_id) >= MIN_LENGTH, user_id
     needles = spellings(user_id)
     found: dict[str, int] = {}
     for root in (workspace.root, workspace.reports):

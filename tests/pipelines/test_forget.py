@@ -1,5 +1,6 @@
 """A user leaves: nothing of him is left, nothing brings him back, nobody else notices."""
 
+import base64
 import json
 import sqlite3
 import threading
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from features.errors import ContractError
 from features.store import OnlineStore
 from infra.clients import open_feast
-from infra.erase import erase_online
+from infra.erase import erase_online, erase_rows
 from infra.event_log import SqliteEventLog, open_log, partition_of
 from infra.forgotten import ERASED, Forgotten
 from infra.workspace import Services, Workspace
@@ -50,7 +51,7 @@ def drilled(request, tmp_path_factory):
 
 def test_nothing_is_left_and_nothing_comes_back(drilled):
     """By bytes, everywhere; after replay, second ingest, backfill, next bundle and rollback too."""
-    workspace, found = drilled
+    _, found = drilled
     on_disk = {"online", "offline", "bundle", "state", "other"}
     assert {place for place, count in found.before.items() if count} >= on_disk
     assert not any(found.after.values()), found.after
@@ -81,8 +82,8 @@ def test_the_receipt_says_what_is_not_gone_yet(drilled):
         assert kafka[0]["until"].startswith("for ever: the topic has no retention")
 
 
-def test_the_drill_of_the_reliability_run_holds(tmp_path):
-    metrics = s10.run(tmp_path, 1)
+def test_the_reliability_run_reads_the_drill_as_it_is(drilled):
+    metrics = s10.metrics_of(drilled[1])
     assert s10.holds(metrics)
     assert not s10.holds(metrics | {"traces_after_replay_online": 1})
 
@@ -247,22 +248,17 @@ def test_a_deleted_row_lies_in_the_file_until_it_is_written_anew(tmp_path):
     """Why a DELETE is not enough: the bytes stay in the page, or in the write-ahead log."""
     with closing(PartitionState(tmp_path, 0, 1)) as state:
         path = tmp_path / "partition-0.sqlite"
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("INSERT INTO unpushed VALUES (?)", (LEAVER,))
             connection.execute("DELETE FROM unpushed")
-        connection.close()
         everything = b"".join(p.read_bytes() for p in tmp_path.iterdir())
         assert LEAVER.encode() in everything
-        from infra.erase import erase_rows
-
         erase_rows(path, [])
         assert LEAVER.encode() not in b"".join(p.read_bytes() for p in tmp_path.iterdir())
         assert state.next_offset == 0
 
 
 def test_the_search_finds_an_id_in_bytes_in_parquet_and_in_base64(tmp_path):
-    import base64
-
     workspace = Workspace(tmp_path, "small")
     workspace.root.mkdir(parents=True)
     pd.DataFrame({"x": [[LEAVER, "a"]]}).to_parquet(

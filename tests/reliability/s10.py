@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from infra.workspace import Workspace
-from pipelines.forget_drill import drill
+from pipelines.forget_drill import Drilled, drill
 
 
 def run(folder: Path, seed: int, workspace: Workspace | None = None) -> dict[str, float]:
@@ -14,7 +14,11 @@ def run(folder: Path, seed: int, workspace: Workspace | None = None) -> dict[str
         seed: of its users and events.
         workspace: another one, such as one on servers.
     """
-    found = drill(workspace or Workspace(folder, f"s10-{seed}"), seed)
+    return metrics_of(drill(workspace or Workspace(folder, f"s10-{seed}"), seed))
+
+
+def metrics_of(found: Drilled) -> dict[str, float]:
+    """What the drill found, flat."""
     return {
         **{f"traces_before_{place}": count for place, count in found.before.items()},
         **{f"traces_{place}": count for place, count in found.after.items()},
