@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from infra.event_log import BUSY_TIMEOUT_S
 from infra.forgotten import DEAD, ERASED, users_in
@@ -106,7 +106,8 @@ def erase_online(workspace: Workspace, user_id: str) -> int:
 
     client = connect(workspace.services, WRITE_TIMEOUT_S)
     project = project_of(workspace).encode()
-    return sum(client.unlink(key) for key in _redis_keys(client, project, user_id))
+    keys = list(_redis_keys(client, project, user_id))
+    return int(cast(int, client.unlink(*keys))) if keys else 0
 
 
 def _erase_in_sqlite(path: Path, user_id: str) -> int:

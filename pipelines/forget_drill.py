@@ -1,4 +1,4 @@
-"""The drill for `forget-user`: a small shop that runs, one user who leaves, and everything that could bring him back.
+"""The drill for `forget-user`: a shop that runs, a user who leaves, and all that could bring him back.
 
     past -> lake -> features -> online store -> bundle; live events -> log -> worker -> online store
     forget; then: replay of the log, a rebuilt store, features again, the next bundle, a rollback

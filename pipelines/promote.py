@@ -25,15 +25,16 @@ from features.errors import ContractError
 from features.feature_set import CURRENT, FeatureSet
 from features.point_in_time import item_matrix
 from infra.clients import open_feast
+from infra.reports import write_json
 from infra.settings import Settings
 from infra.workspace import Workspace
-from infra.reports import write_json
 from models import bundle as bundles
 from models.bundle import Bundle, load, of_parts, version_path
 from models.manifest import is_trained, read_manifest
 from models.metrics import bootstrap
 from models.split import time_split
 from models.staging import Parts, write
+from pipelines.check_quality import failed_batch
 from pipelines.evaluate import CHAMPION
 from pipelines.past import Past, busiest, read_past
 from pipelines.ranker_rows import TICK
@@ -261,6 +262,8 @@ def _gate(
     workspace: Workspace, bundle_id: str, champion: str | None
 ) -> tuple[bool, str, dict[str, Any] | None]:
     """Whether it may pass, why, and the paired difference if there is one."""
+    if batch := failed_batch(workspace):
+        return False, f"the data is in doubt: {batch}", None
     if champion is None:
         return True, "the first bundle", None
     if champion == bundle_id:

@@ -7,6 +7,7 @@ id must be one that occurs in nothing else, so this is for drills and tests, not
 
 import base64
 from pathlib import Path
+from typing import cast
 
 import pyarrow.parquet as pq
 
@@ -74,6 +75,6 @@ def _in_redis(workspace: Workspace, needles: list[bytes]) -> int:
     client = connect(workspace.services, WRITE_TIMEOUT_S)
     count = 0
     for key in client.scan_iter(b"*" + project_of(workspace).encode(), count=1_000):
-        values = client.hgetall(key)
+        values = cast("dict[bytes, bytes]", client.hgetall(key))
         count += _in_bytes(b"\n".join([key, *values, *values.values()]), needles)
     return count
