@@ -13,6 +13,8 @@ come back comes under a new id.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,7 +46,8 @@ def forget(
     Returns:
         The receipt, without the id: `user` (a salted hash), `at`, `found`, `since` (when he was
         forgotten first), `removed` {place: rows}, `hidden` {topic: records}, `remains` [{where,
-        what, until}], `returned` (rows that a batch in flight brought back, removed too), `seconds`.
+        what, until}], `returned` (rows that a batch in flight brought back, removed too), `seconds`,
+        and by step.
 
     Raises:
         sqlite3.OperationalError, RedisError, OSError: a store does not answer. The list has him by
@@ -64,19 +67,23 @@ def forget(
     since = forgotten.since(user_id)
     if since is None:
         forgotten.add(user_id, at)
-    removed = {"states": from_states(workspace, user_id, partitions)}
-    for folder in (workspace.lake, workspace.offline, workspace.training):
-        for part, rows in from_tables(folder, user_id).items():
-            removed[f"{folder.name}/{part}"] = rows
-    removed["texts"] = from_texts(workspace, user_id)
-    hidden: dict[str, int] = {}
-    if workspace.services is None:
-        _count(removed, "log", erase_records(workspace.event_log, user_id))
-    else:
-        hidden = in_kafka(workspace, user_id, partitions)
-        for spool in sorted(workspace.spool.glob("*.sqlite")):
-            _count(removed, "spool", erase_records(spool, user_id))
-    removed["online"] = erase_online(workspace, user_id)
+    spent: dict[str, float] = {}
+    removed, hidden = dict[str, int](), dict[str, int]()
+    with _timed(spent, "states"):
+        removed["states"] = from_states(workspace, user_id, partitions)
+    with _timed(spent, "tables"):
+        for folder in (workspace.lake, workspace.offline, workspace.training):
+            _count(removed, folder.name, from_tables(folder, user_id))
+        removed["texts"] = from_texts(workspace, user_id)
+    with _timed(spent, "log"):
+        if workspace.services is None:
+            _count(removed, "log", erase_records(workspace.event_log, user_id))
+        else:
+            hidden = in_kafka(workspace, user_id, partitions)
+            for spool in sorted(workspace.spool.glob("*.sqlite")):
+                _count(removed, "spool", erase_records(spool, user_id))
+    with _timed(spent, "online"):
+        removed["online"] = erase_online(workspace, user_id)
     returned = _again(workspace, user_id, partitions, settle_s)
     found = bool(since or hidden or any(removed.values()))
     name = forgotten.name_of(user_id)
@@ -93,14 +100,22 @@ def forget(
         "returned": returned,
         "remains": _remains(workspace, hidden) if found else [],
         "seconds": round(time.monotonic() - begun, 3),
+        "seconds_by_step": spent,
     }
     write_json(workspace.receipts / f"{at:%Y%m%dT%H%M%S.%f}-{name[:8]}.json", receipt)
     return receipt
 
 
 def _count(removed: dict[str, int], place: str, found: dict[str, int]) -> None:
-    for topic, records in found.items():
-        removed[f"{place}/{topic}"] = removed.get(f"{place}/{topic}", 0) + records
+    for part, rows in found.items():
+        removed[f"{place}/{part}"] = removed.get(f"{place}/{part}", 0) + rows
+
+
+@contextmanager
+def _timed(spent: dict[str, float], step: str) -> Iterator[None]:
+    since = time.monotonic()
+    yield
+    spent[step] = round(time.monotonic() - since, 3)
 
 
 def _again(workspace: Workspace, user_id: str, partitions: int, settle_s: float) -> int:

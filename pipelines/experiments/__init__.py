@@ -14,6 +14,6 @@ Read:
     board      recorded results in docs/experiments/
     world      names in, logs with their truth out
     log, measures, click_models, wishes   what the experiments share
-    e02, e04, e47a, e47b, e47e            cards, and what measures them
+    e02, e04, e42, e47a, e47b, e47e            cards, and what measures them
     catalogue, own_tables                 all experiments, with their charts and tables
 """
