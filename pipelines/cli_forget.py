@@ -1,5 +1,6 @@
 """`shortlist forget-user`: remove one user everywhere; the receipt is printed and kept."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -34,7 +35,7 @@ def forget_user(
     workspace = Workspace.of(settings)
     # No report: it would keep the command line, and so the id.
     with only_one(workspace, "shortlist forget-user", wait=True):
-        receipt = forget(workspace, user_id, settings.partitions)
+        receipt = forget(workspace, user_id, settings.partitions, datetime.now(UTC))
     console.print_json(data=receipt)
     if not receipt["found"]:
         raise ContractError(

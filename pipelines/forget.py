@@ -15,7 +15,7 @@ come back comes under a new id.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from infra.erase import erase_online, erase_records
@@ -33,7 +33,7 @@ LOOKS = 5
 
 
 def forget(
-    workspace: Workspace, user_id: str, partitions: int, *, settle_s: float = SETTLE_S
+    workspace: Workspace, user_id: str, partitions: int, at: datetime, settle_s: float = SETTLE_S
 ) -> dict[str, Any]:
     """Remove a user and write the receipt.
 
@@ -41,6 +41,7 @@ def forget(
         workspace: whose lock the caller holds.
         user_id: as the events spell it.
         partitions: of the event log.
+        at: when he asked, UTC; for the receipt.
         settle_s: how long workers may need for a batch in flight.
 
     Returns:
@@ -62,7 +63,7 @@ def forget(
         nightly job for all requests of the day costs the same once.
         Shown by: tests/pipelines/test_forget.py::test_nothing_is_left_and_nothing_comes_back
     """
-    begun, at = time.monotonic(), datetime.now(UTC)
+    begun = time.monotonic()
     forgotten = Forgotten(workspace.forgotten)
     since = forgotten.since(user_id)
     if since is None:

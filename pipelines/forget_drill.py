@@ -79,7 +79,7 @@ def drill(workspace: Workspace, seed: int) -> Drilled:
     with closing(open_log(workspace, PARTITIONS)) as log:
         naive = _naive(workspace, victim)
         rows = _rows_of_others(workspace, victim)
-        receipt = forget(workspace, victim, PARTITIONS, settle_s=0.0)
+        receipt = forget(workspace, victim, PARTITIONS, END, settle_s=0.0)
         others = abs(rows - _rows_of_others(workspace, victim))
         after = by_place(traces(workspace, victim), workspace)
         what_could_bring_him_back(workspace, log, seed, victim)

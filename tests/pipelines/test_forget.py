@@ -5,7 +5,7 @@ import json
 import sqlite3
 import threading
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -114,7 +114,7 @@ def test_a_worker_at_work_is_fenced_and_brings_nothing_back(log, tmp_path):
         until(lambda: online.read_stream([LEAVER]))
         clicks = threading.Thread(target=click_on)
         clicks.start()
-        receipt = forget(workspace, LEAVER, PARTITIONS, settle_s=0.5)
+        receipt = forget(workspace, LEAVER, PARTITIONS, NOW, settle_s=0.5)
         stop.set()
         clicks.join()
         ends = [log.end_offset("events", partition) for partition in range(PARTITIONS)]
@@ -145,7 +145,7 @@ def test_a_reader_meets_an_empty_place_and_offsets_stay(log, tmp_path):
 def test_a_new_event_of_a_forgotten_user_is_not_stored(log, tmp_path):
     workspace = Workspace(tmp_path, "small")
     log.append("events", [click(0, LEAVER)])
-    forget(workspace, LEAVER, PARTITIONS, settle_s=0.0)
+    forget(workspace, LEAVER, PARTITIONS, NOW, settle_s=0.0)
     log.append("events", [click(1, LEAVER), click(2, "stays")])
     assert sum(log.end_offset("events", p) for p in range(PARTITIONS)) == 2
     assert traces(workspace, LEAVER) == {}
@@ -158,7 +158,7 @@ def test_a_mended_dead_letter_of_a_forgotten_user_is_not_replayed(log, tmp_path)
     kept = letters(log)
     assert {letter.key for letter in kept} == {LEAVER, "stays"}
     write_letters(tmp_path / "outside.jsonl", kept)
-    forget(workspace, LEAVER, PARTITIONS, settle_s=0.0)
+    forget(workspace, LEAVER, PARTITIONS, NOW, settle_s=0.0)
     assert [letter.key for letter in letters(log)] == ["stays"]
     mended = [letter for letter in kept if letter.key == LEAVER]
     object.__setattr__(mended[0], "record", json.dumps(click(3, LEAVER)[1]))
@@ -170,8 +170,8 @@ def test_forgetting_twice_changes_nothing_more(tmp_path):
     workspace = built_workspace(tmp_path)
     with closing(open_log(workspace, PARTITIONS)) as log:
         log.append("events", [click(0, "u1")])
-    first = forget(workspace, "u1", PARTITIONS, settle_s=0.0)
-    second = forget(workspace, "u1", PARTITIONS, settle_s=0.0)
+    first = forget(workspace, "u1", PARTITIONS, NOW, settle_s=0.0)
+    second = forget(workspace, "u1", PARTITIONS, NOW + timedelta(days=1), settle_s=0.0)
     assert first["removed"]
     assert second["removed"] == {}
     assert second["found"]
