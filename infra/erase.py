@@ -52,8 +52,13 @@ def rewritten(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def erase_records(path: Path, user_id: str) -> dict[str, int]:
+def erase_records(path: Path, user_id: str, *, rewrite: bool = True) -> dict[str, int]:
     """Overwrite a user's records in an embedded log or a spool; offsets keep their place.
+
+    Args:
+        path: of the file; one that is missing holds nothing.
+        user_id: whose.
+        rewrite: the file even where nothing was found, as after a crash; it may be large.
 
     Returns:
         Topic -> records overwritten.
@@ -73,7 +78,8 @@ def erase_records(path: Path, user_id: str) -> dict[str, int]:
             )
             found[topic] = found.get(topic, 0) + 1
         connection.execute("COMMIT")
-        rewritten(connection)
+        if found or rewrite:
+            rewritten(connection)
     return found
 
 

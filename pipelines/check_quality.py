@@ -154,7 +154,8 @@ def _days(workspace: Workspace, now: datetime | None) -> Iterator[tuple[date, pd
 
 def _end(workspace: Workspace) -> datetime:
     """The midnight after the newest day of the lake."""
-    newest = max(lake_stamps(workspace.lake))
+    folder = max((workspace.lake / "events").glob("event_date=*"))
+    newest = date.fromisoformat(folder.name.removeprefix("event_date="))
     return datetime.combine(newest, datetime.min.time(), UTC) + timedelta(days=1)
 
 

@@ -62,6 +62,7 @@ PLACES = {
 class Drilled:
     """What the drill found."""
 
+    user_id: str
     before: Mapping[str, int]  # place -> traces while he was a user
     naive: Mapping[str, int]  # after removing his online rows alone, and a rebuild
     after: Mapping[str, int]  # after forget-user
@@ -84,7 +85,7 @@ def drill(workspace: Workspace, seed: int) -> Drilled:
         after = by_place(traces(workspace, victim), workspace)
         what_could_bring_him_back(workspace, log, seed, victim)
     later = by_place(traces(workspace, victim), workspace)
-    return Drilled(before, naive, after, later, others, receipt["seconds"], receipt)
+    return Drilled(victim, before, naive, after, later, others, receipt["seconds"], receipt)
 
 
 def opened(workspace: Workspace, seed: int, victim: str) -> None:

@@ -46,11 +46,12 @@ def from_states(workspace: Workspace, user_id: str, partitions: int) -> int:
     removed = 0
     for partition in range(partitions):
         path = workspace.state / f"partition-{partition}.sqlite"
-        is_own = partition == partition_of(user_id, partitions)
-        letters = _letters(path, user_id)
-        if not path.exists() or not (is_own or letters):
+        if not path.exists():
             continue
         with closing(PartitionState(workspace.state, partition, partitions)) as state:
+            letters = _letters(path, user_id)
+            if partition != partition_of(user_id, partitions) and not letters:
+                continue
             state.claim()
         mine = [(f"DELETE FROM {table} WHERE user_id = ?", (user_id,)) for table in IN_STATE]
         sent = [("DELETE FROM outbox WHERE number = ?", (number,)) for number in letters]
@@ -62,8 +63,6 @@ def from_states(workspace: Workspace, user_id: str, partitions: int) -> int:
 
 def _letters(path: Path, user_id: str) -> list[int]:
     """Dead letters of his that wait to be sent."""
-    if not path.exists():
-        return []
     with closing(sqlite3.connect(path, timeout=10)) as connection:
         rows = connection.execute("SELECT number, value FROM outbox WHERE topic = ?", (DEAD,))
         return [n for n, value in rows if user_id in users_in(DEAD, "", value.encode())]

@@ -24,7 +24,7 @@ from pipelines.cli import app
 from pipelines.dead_letters import letters, replay, write_letters
 from pipelines.forget import forget
 from pipelines.forget_drill import PARTITIONS, drill, working
-from pipelines.forget_places import FORGOTTEN, from_tables, from_texts
+from pipelines.forget_places import FORGOTTEN, from_tables, from_texts, in_kafka
 from pipelines.ingest import ingest_log
 from pipelines.recount import recount
 from pipelines.stream_state import PartitionState
@@ -78,6 +78,9 @@ def test_the_receipt_says_what_is_not_gone_yet(drilled):
     else:
         assert receipt["hidden"]["events"] > 0
         assert receipt["hidden"]["dead"] == 1
+        assert receipt["removed"]["spool/events"] == 1
+        stored = in_kafka(workspace, found.user_id, PARTITIONS)
+        assert stored == receipt["hidden"], "his later event was not sent"
         assert str(sum(receipt["hidden"].values())) in kafka[0]["what"]
         assert kafka[0]["until"].startswith("for ever: the topic has no retention")
 

@@ -11,7 +11,7 @@ RECEIPT = {"seconds_by_step": {"states": 0.1, "online": 0.4}}
 
 
 def values(naive=EVERYWHERE, after=NOWHERE, later=NOWHERE):
-    return e42.measured(Drilled(EVERYWHERE, naive, after, later, 0, 0.5, RECEIPT)).values
+    return e42.measured(Drilled("u", EVERYWHERE, naive, after, later, 0, 0.5, RECEIPT)).values
 
 
 def test_what_comes_back_later_counts_as_left():
