@@ -244,7 +244,7 @@ def test_drift_trains_on_the_newest_events_and_a_pause_follows(
     assert script.asked[0] == "refresh_hours"
     wanted = ["check_drift", "refresh", "check_quality", "train_retrieval", "challenge"]
     assert script.asked[1:6] == wanted
-    assert "76% of the input columns drifted" in script.arguments[4]
+    assert "76% of the input columns drifted" in script.arguments[5]
     assert count(monitor, "shortlist_monitor_trainings_total", outcome="refused") == 1
     assert count(monitor, "shortlist_monitor_drift_share") == 0.76
     assert recall(monitor.workspace).outcome == "refused"
