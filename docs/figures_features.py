@@ -90,9 +90,7 @@ def online_table(report: dict[str, Any]) -> str:
     for store in ("sqlite", "redis"):
         for load in ("idle", "busy"):
             found = metrics[store][load]
-            times = (
-                found[f"{who}_ms_{at}"] for who in ("ours", "feast") for at in ("p50", "p99")
-            )
+            times = (found[f"{who}_ms_{at}"] for who in ("ours", "feast") for at in ("p50", "p99"))
             cells = " | ".join(f"{ms:.2f} ms" for ms in times)
             rows.append(f"| {store} | {'alone' if load == 'idle' else 'writers write'} | {cells} |")
     pairs = "; ".join(

@@ -41,6 +41,7 @@ sys.modules.setdefault("feast.torch_wrapper", _stand_in)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its dependencies warn about each other on import
     from feast import FeatureStore, RepoConfig
+    from feast.infra.key_encoding_utils import deserialize_entity_key
     from feast.infra.online_stores.helpers import _mmh3, _redis_key
     from feast.infra.registry.file import FileRegistryStore
     from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
@@ -211,6 +212,15 @@ def open_feast(workspace: Workspace, timeout_s: float = WRITE_TIMEOUT_S) -> Open
     store = _opened(RedisBacked, workspace, project_of(workspace), _redis_rows(workspace))
     store._get_provider().online_store._client = connect(workspace.services, timeout_s)
     return store
+
+
+def decoded_key(key: bytes) -> dict[str, str]:
+    """Entity -> id, of a key as both online stores keep it."""
+    found = deserialize_entity_key(key, KEY_FORMAT)
+    return {
+        name: value.string_val
+        for name, value in zip(found.join_keys, found.entity_values, strict=True)
+    }
 
 
 def clear_online(workspace: Workspace) -> None:

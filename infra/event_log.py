@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from kafka.partitioner.default import murmur2
 
+from infra.forgotten import NOBODY, Forgotten
 from infra.group_commit import GroupCommit
 from infra.workspace import Workspace
 
@@ -116,17 +117,18 @@ class EventLog(Appender, Reader, Protocol):
 
 
 def open_log(workspace: Workspace, partitions: int) -> EventLog:
-    """The workspace's event log: its own file, or Kafka's topics.
+    """The workspace's event log: its own file, or Kafka's topics, without who was forgotten.
 
     Raises:
         ValueError: the log was made with another number of partitions.
         OSError: mode services, and the broker does not answer.
     """
+    forgotten = Forgotten(workspace.forgotten)
     if workspace.services is None:
-        return SqliteEventLog(workspace.event_log, partitions)
+        return SqliteEventLog(workspace.event_log, partitions, forgotten)
     from infra.kafka_log import KafkaEventLog  # the embedded mode needs no Kafka client
 
-    return KafkaEventLog(workspace.services.kafka, workspace.name, partitions)
+    return KafkaEventLog(workspace.services.kafka, workspace.name, partitions, forgotten)
 
 
 def partition_of(key: str, partitions: int) -> int:
@@ -165,13 +167,19 @@ def value_of(raw: bytes) -> dict[str, Any]:
 class SqliteEventLog:
     """The embedded log; see the module and group_commit.py."""
 
-    def __init__(self, path: Path, partitions: int) -> None:
+    def __init__(self, path: Path, partitions: int, forgotten: Forgotten = NOBODY) -> None:
         """Open or make the log.
+
+        Args:
+            path: of the file; its folder is made.
+            partitions: of every topic.
+            forgotten: whose records are neither stored nor shown.
 
         Raises:
             ValueError: The file was made with another number of partitions.
         """
         self.partitions = partitions
+        self._forgotten = forgotten
         self._group = GroupCommit(self._insert)
         self._read_lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -203,9 +211,11 @@ class SqliteEventLog:
             ValueError: A value is not JSON; nothing of this call is stored.
             sqlite3.OperationalError: The disk is full, or another process holds the file too long.
         """
-        if not records:
-            return
-        self._group.submit([_row(topic, key, value, self.partitions) for key, value in records])
+        rows = [
+            _row(topic, key, value, self.partitions) for key, value in self._forgotten.kept(records)
+        ]
+        if rows:
+            self._group.submit(rows)
 
     def append_at(self, topic: str, records: Sequence[tuple[int, str]]) -> None:
         """Store (partition, JSON) pairs, all or none, each in the partition it names."""
@@ -231,7 +241,7 @@ class SqliteEventLog:
             ).fetchall()
         if rows and rows[0][0] > offset:  # offsets have no holes here
             raise RecordsGone(f"{topic}, partition {partition}", offset, rows[0][0])
-        return rows
+        return self._forgotten.hidden(topic, rows)
 
     def end_offset(self, topic: str, partition: int) -> int:
         """The offset that the next record will get; 0 for an empty partition."""

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.errors import (
     InvalidRecordError,
     KafkaError,
@@ -37,6 +37,7 @@ from infra.event_log import (
     partition_of,
     value_of,
 )
+from infra.forgotten import NOBODY, Forgotten
 
 TOPICS = ("events", "served", "items", "dead")
 
@@ -76,14 +77,23 @@ class KafkaEventLog:
         Shown by: tests/infra/test_event_log.py::test_reading_starts_at_the_offset_and_stops_at_the_limit
     """
 
-    def __init__(self, bootstrap: str, prefix: str, partitions: int) -> None:
+    def __init__(
+        self, bootstrap: str, prefix: str, partitions: int, forgotten: Forgotten = NOBODY
+    ) -> None:
         """Find the topics `<prefix>.events` and `<prefix>.served`, or make them.
+
+        Args:
+            bootstrap: host:port of a broker.
+            prefix: of the topics' names.
+            partitions: of every topic.
+            forgotten: whose records are neither sent nor shown.
 
         Raises:
             ValueError: a topic has another number of partitions.
             LogUnavailable: no broker answers.
         """
         self.partitions = partitions
+        self._forgotten = forgotten
         self._bootstrap, self._prefix = bootstrap, prefix
         self._producer_lock, self._readers_lock = threading.Lock(), threading.Lock()
         self._producer: KafkaProducer | None = None
@@ -112,7 +122,7 @@ class KafkaEventLog:
             topic,
             [
                 (partition_of(key, self.partitions), key.encode(), text.encode())
-                for key, text in records
+                for key, text in self._forgotten.kept(records)
             ],
         )
 
@@ -153,10 +163,11 @@ class KafkaEventLog:
     def read_raw(self, topic: str, partition: int, offset: int, limit: int) -> list[Raw]:
         """As `read`, each value as the bytes that were sent."""
         with self._reader(topic, partition) as reader:
-            return [
+            rows = [
                 (found.offset, (found.key or b"").decode(errors="replace"), found.value or b"")
                 for found in reader.read(offset, limit)
             ]
+        return self._forgotten.hidden(topic, rows)
 
     def end_offset(self, topic: str, partition: int) -> int:
         """The offset that the next record will get; 0 for an empty partition.
@@ -346,3 +357,21 @@ def _partitions_found(bootstrap: str, names: Sequence[str], partitions: int) -> 
 
 def _described(admin: KafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
     return {found["name"]: len(found["partitions"]) for found in admin.describe_topics(list(names))}
+
+
+def retention_ms(bootstrap: str, topic: str) -> int | None:
+    """How long the broker keeps a topic's records; -1 = for ever, None = it does not say.
+
+    Raises:
+        LogUnavailable: no broker answers.
+    """
+    admin = open_client(KafkaAdminClient, bootstrap)
+    try:
+        wanted = ConfigResource(ConfigResourceType.TOPIC, topic)
+        found = admin.describe_configs([wanted], config_filter="all")
+        told = found["topic"][topic]["retention.ms"]["value"]
+        return int(told)
+    except (KafkaError, KeyError, TypeError, ValueError):
+        return None
+    finally:
+        admin.close()

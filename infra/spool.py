@@ -27,6 +27,7 @@ from typing import Any
 from uuid import uuid4
 
 from infra.event_log import Appender, SqliteEventLog, as_json, connect
+from infra.forgotten import NOBODY, Forgotten
 from infra.group_commit import GroupCommit
 from infra.settings import Settings
 from infra.workspace import Workspace
@@ -179,13 +180,15 @@ class Spool:
         See: docs/decisions/0005-the-api-never-talks-to-the-broker.md
     """
 
-    def __init__(self, path: Path, max_bytes: int) -> None:
+    def __init__(self, path: Path, max_bytes: int, forgotten: Forgotten = NOBODY) -> None:
         """Open or make the file.
 
         Args:
             path: of the file; its folder is made.
             max_bytes: what may wait; about the size that the file may grow to.
+            forgotten: whose records are not kept.
         """
+        self._forgotten = forgotten
         self.path, self.max_bytes = path, max_bytes
         path.parent.mkdir(parents=True, exist_ok=True)
         self._group = GroupCommit(self._insert)
@@ -225,8 +228,8 @@ class Spool:
     def _append(
         self, topic: str, records: Sequence[tuple[str, Mapping[str, Any]]], limit: int
     ) -> None:
-        if records:
-            rows = [_row(topic, key, value) for key, value in records]
+        rows = [_row(topic, key, value) for key, value in self._forgotten.kept(records)]
+        if rows:
             self._group.submit(_Batch(rows, sum(row[-1] for row in rows), limit))
 
     def _insert(self, batches: list[_Batch]) -> list[Exception | None]:
@@ -293,11 +296,13 @@ def open_appender(workspace: Workspace, settings: Settings) -> SqliteEventLog | 
     Raises:
         ValueError: the embedded log has another number of partitions.
     """
+    forgotten = Forgotten(workspace.forgotten)
     if workspace.services is None:
-        return SqliteEventLog(workspace.event_log, settings.partitions)
+        return SqliteEventLog(workspace.event_log, settings.partitions, forgotten)
     return Spool(
         workspace.spool / f"{file_name(socket.gethostname())}.sqlite",
         settings.spool_mb * 1024 * 1024,
+        forgotten,
     )
 
 

@@ -101,8 +101,23 @@ class Workspace:
         return self.root / "state"
 
     @property
+    def forgotten(self) -> Path:
+        """Salted hashes of users who asked to be forgotten; keep it with every backup."""
+        return self.root / "forgotten.json"
+
+    @property
+    def receipts(self) -> Path:
+        """What was removed of whom, when; without ids."""
+        return self.root / "receipts"
+
+    @property
+    def sample_users(self) -> Path:
+        """Users with a long history, for the page; no bundle names a user."""
+        return self.root / "sample_users.json"
+
+    @property
     def monitoring(self) -> Path:
-        """Drift reports."""
+        """Drift reports, and what the last quality check found."""
         return self.root / "monitoring"
 
     @property

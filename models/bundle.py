@@ -10,8 +10,8 @@
     user_tower.safetensors                                                   optional
     ranker.txt            LightGBM text                                      optional
     reference.parquet     features and scores as served at test_from         optional
-    sample_users.json     users with a history, for the page
 
+It names no user: what never changes may name nobody who can ask to be forgotten.
 Arrays, text and tables only: nothing here can run code when it is loaded. The FAISS index is built
 from the vectors at load, so it cannot disagree with them.
 """
@@ -67,7 +67,6 @@ class Bundle:
     tower: UserTower | None
     index: Index | None
     ranker: Ranker | None
-    sample_users: list[str]
     path: Path | None  # None = made in memory, never published
     manifest: dict[str, Any]
 
@@ -115,7 +114,6 @@ def of_parts(parts: Parts, path: Path | None, manifest: dict[str, Any]) -> Bundl
         tower=parts.tower,
         index=None if vectors is None else build(vectors),
         ranker=parts.ranker,
-        sample_users=parts.sample_users or [],
         path=path,
         manifest=manifest,
     )
@@ -152,7 +150,6 @@ def _parts(path: Path, manifest: dict[str, Any]) -> Parts:
         item_vectors=vectors,
         tower=tower,
         ranker=ranker,
-        sample_users=json.loads(read_file(path, "sample_users.json", manifest)),
         features=features,
     )
 

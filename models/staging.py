@@ -42,7 +42,6 @@ class Parts:
     absent: dict[str, str] | None = None  # part -> why it is missing
     metrics: dict[str, Any] | None = None
     reference: pd.DataFrame | None = None
-    sample_users: list[str] | None = None
     features: FeatureSet = CURRENT
     leak: str | None = None  # how its training rows looked ahead; such a bundle is never published
 
@@ -90,7 +89,6 @@ def _contents(parts: Parts) -> dict[str, bytes]:
         "items.parquet": _parquet(parts.items[ITEM_COLUMNS]),
         "item_matrix.npy": _npy(parts.matrix, np.float64),
         "popular.npy": _npy(parts.popular, np.int64),
-        "sample_users.json": json.dumps(parts.sample_users or []).encode(),
     }
     if parts.covisitation is not None:
         contents["covisitation_ix.npy"] = _npy(parts.covisitation.ix, np.int32)

@@ -2,5 +2,5 @@
 
 In: what serving logged, the bundle's reference. Out: a report, and a decision with its reason.
 May be imported by: serving, pipelines. Imports models, features, infra.
-Read: shown, drift, policy, assignment, ab_test, estimate, metrics.
+Read: shown, quality, drift, policy, assignment, ab_test, estimate, metrics.
 """

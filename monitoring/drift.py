@@ -75,7 +75,7 @@ def served_frame(
                     ]
                 )
                 for slate in (record.value for record in records)
-                if slate["features"]
+                if slate.get("features")  # nothing is there of who was forgotten
                 and bundle in (None, slate["bundle"])
                 and _within(slate["served_at"], since, until)
             ]

@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, values
 # Feast, where it was imported first, has changed how the client keeps its values; see metrics.py.
 values.ValueClass = values.MutexValue
 
-OUTCOMES = ("promoted", "refused", "failed")
+OUTCOMES = ("promoted", "refused", "failed", "blocked")
 STEPS = ("features", "online", "drift", "train", "track")
 
 

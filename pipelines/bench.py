@@ -1,9 +1,10 @@
 """Stage times of a request on the current bundle, the fast way beside the plain way, in one run.
 
-Machines differ and this one is noisy: read the ratios. Each line is the median over the bundle's
+Machines differ and this one is noisy: read the ratios. Each line is the median over the workspace's
 sample users, one thread, in this process (no HTTP).
 """
 
+import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -42,7 +43,11 @@ def run_bench(workspace: Workspace, seed: int) -> dict[str, Any]:
         raise NotReady(f"no bundle of '{workspace.name}' to time; make one with: make demo")
     bundle = load(version_path(workspace.bundles, bundle_id))
     store = OnlineStore(open_feast(workspace))
-    users = np.random.default_rng(seed).permutation(bundle.sample_users).tolist()
+    users = (
+        np.random.default_rng(seed)
+        .permutation(json.loads(workspace.sample_users.read_text()))
+        .tolist()
+    )
     stages = _stages(bundle, store, users, serve_from(split_of(workspace)))
     pairs = _pairs(bundle, store, np.random.default_rng(seed))
     _tell(stages, pairs)

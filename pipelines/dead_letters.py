@@ -141,5 +141,5 @@ def _values(log: EventLog) -> Iterator[Mapping[str, Any]]:
     for partition in range(log.partitions):
         offset = 0
         while records := log.read(DEAD, partition, offset, BATCH):
-            yield from (record.value for record in records)
+            yield from (r.value for r in records if "forgotten" not in r.value)
             offset = records[-1].offset + 1

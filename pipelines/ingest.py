@@ -14,6 +14,7 @@ import pandas as pd
 
 from features.errors import ContractError
 from features.schema import EVENTS
+from infra.forgotten import ERASED, Forgotten
 from infra.workspace import Workspace
 from pipelines import catalogue, lake, quarantine, validate
 from pipelines.event_ids import with_event_ids
@@ -40,13 +41,17 @@ def ingest(workspace: Workspace, tables: Tables, *, now: datetime) -> dict[str, 
     Raises:
         ContractError: not one event could be used; the quarantine file is written all the same.
     """
-    checked = _without_repeats(_checked_events(tables.events.reset_index(drop=True), now))
+    forgotten = Forgotten(workspace.forgotten)
+    checked = _checked_events(tables.events.reset_index(drop=True), now, forgotten)
+    checked = _without_repeats(checked)
     faults = _together(tables.unreadable, checked.faults)
     file = quarantine.keep(workspace, "events", faults)
     if checked.good.empty:
         raise ContractError(_nothing_usable(faults, file))
     items = _checked_entities(workspace, "items", tables.items, tables.unreadable_items)
     users = _checked_entities(workspace, "users", tables.users, tables.unreadable_users)
+    if len(users) and forgotten:
+        users = users[~users["user_id"].map(forgotten.__contains__)]
     new = _add(workspace.lake, checked.good, items, users)
     lake.write_info(workspace.lake, tables.info)
     return _result(workspace.lake, len(checked.good), new, faults, file)
@@ -94,9 +99,10 @@ def ingest_log(workspace: Workspace, log: Log) -> dict[str, Any]:
     path = workspace.lake / lake.OFFSETS
     offsets: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
     accepted, new, faults = 0, 0, pd.DataFrame(columns=FAULT_COLUMNS)
+    forgotten = Forgotten(workspace.forgotten)
     for partition in range(log.partitions):
         for records in _batches(log, partition, offsets.get(str(partition), 0)):
-            checked = _checked_records(partition, records)
+            checked = _checked_records(partition, records, forgotten)
             # Step 1. The events, and who occurs in them.
             new += _add(workspace.lake, checked.good, pd.DataFrame(), pd.DataFrame())
             # Step 2. The offset that covers them.
@@ -109,14 +115,24 @@ def ingest_log(workspace: Workspace, log: Log) -> dict[str, Any]:
     return _result(workspace.lake, accepted, new, faults, file)
 
 
-def _checked_events(raw: pd.DataFrame, latest: datetime | pd.Series) -> Checked:
-    """Typed events with ids and arrival times."""
+def _checked_events(
+    raw: pd.DataFrame, latest: datetime | pd.Series, forgotten: Forgotten
+) -> Checked:
+    """Typed events with ids and arrival times; of who was forgotten only the row's number is told."""
     if raw.empty:
         return Checked(raw, pd.DataFrame(columns=FAULT_COLUMNS))
-    checked = validate.events(raw, latest)
+    checked = _without_forgotten(validate.events(raw, latest), forgotten)
     good = with_event_ids(checked.good)
     seen_at = good["seen_at"].fillna(good["event_at"]) if "seen_at" in good else good["event_at"]
     return Checked(good.assign(seen_at=seen_at), checked.faults)
+
+
+def _without_forgotten(checked: Checked, forgotten: Forgotten) -> Checked:
+    if not forgotten or checked.good.empty:
+        return checked
+    gone = checked.good[checked.good["user_id"].map(forgotten.__contains__)]
+    faults = gone[["row"]].assign(column="user_id", value="", reason="asked to be forgotten")
+    return Checked(checked.good.drop(gone.index), _together(checked.faults, faults).sort_index())
 
 
 def _without_repeats(checked: Checked) -> Checked:
@@ -130,12 +146,13 @@ def _without_repeats(checked: Checked) -> Checked:
     return Checked(checked.good.drop(repeats.index), _together(checked.faults, faults).sort_index())
 
 
-def _checked_records(partition: int, records: Sequence[Record]) -> Checked:
+def _checked_records(partition: int, records: Sequence[Record], forgotten: Forgotten) -> Checked:
     """A log event is bounded by its own arrival, so that an old log can be read at any time."""
-    raw = pd.DataFrame([dict(record.value) for record in records])
+    there = [record for record in records if record.value != json.loads(ERASED)]
+    raw = pd.DataFrame([dict(record.value) for record in there])
     raw = raw.reindex(columns=EVENTS.names)
-    rows = [f"{partition}:{record.offset}" for record in records]
-    return _checked_events(raw.assign(row=rows), latest=moment(raw["seen_at"]))
+    rows = [f"{partition}:{record.offset}" for record in there]
+    return _checked_events(raw.assign(row=rows), moment(raw["seen_at"]), forgotten)
 
 
 def _batches(log: Log, partition: int, offset: int) -> Iterator[Sequence[Record]]:

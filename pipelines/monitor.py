@@ -4,7 +4,8 @@ Each round, every `settings.monitor_every_s`:
 
     hours      a new hour's item features are known -> compute, materialize
     features   a new day's rows are known, or the online store lost its own -> compute, materialize
-    train      no trained bundle yet, or what is served drifted -> train, evaluate, gate, promote
+    train      no trained bundle yet, or what is served drifted -> check the newest batches, train,
+               evaluate, gate, promote
     track      MLflow has what was published, and its alias follows the pointer
 
 A part that fails is logged with its reason, counted, and tried again; nothing ends the loop but a
@@ -201,6 +202,12 @@ class Monitor:
         with only_one(self.workspace, f"the monitor: training, {because}") as held_open:
             if self._refreshed_at != now:
                 self._refresh(now, held_open)
+            checked = self.runner.run(
+                "pipelines.check_quality", ["--now", now.isoformat()], held_open
+            )
+            if not checked["passed"]:
+                self._block(checked["because"])
+                return
             self.runner.run(
                 "pipelines.train_retrieval", ["--dataset", self.workspace.name, *dials], held_open
             )
@@ -220,6 +227,13 @@ class Monitor:
         self._log.info(
             "trained", bundle=told["bundle"], verdict=told["verdict"], seconds=round(seconds, 1)
         )
+
+    def _block(self, because: str) -> None:
+        """Learn nothing from a batch in doubt; look again after a while."""
+        self.metrics.trainings.labels("blocked").inc()
+        self._train_again = time.monotonic() + self.settings.drift_every_s
+        self._remember(outcome="blocked", because=because)
+        self._log.error("training blocked", because=because)
 
     _refreshed_at: datetime | None = None
 

@@ -90,7 +90,6 @@ class Past:
             covisitation=covisitation.fit(past["user_ix"].to_numpy(), item_ix, len(known)),
             item_vectors=vectors,
             tower=tower,
-            sample_users=_busiest(past),
         )
 
     def ids(self, moment: datetime) -> list[str]:
@@ -156,7 +155,8 @@ def _context_vocabulary(contexts: pd.Series) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _busiest(past: pd.DataFrame) -> list[str]:
+def busiest(past: pd.DataFrame) -> list[str]:
+    """The users with most positives: somebody for the page to choose from."""
     counts = past["user_id"].value_counts().reset_index()
     return counts.sort_values(["count", "user_id"], ascending=[False, True])["user_id"][
         :SAMPLE_USERS

@@ -25,6 +25,7 @@ from features.errors import ContractError
 from features.feature_set import CURRENT, FeatureSet
 from features.point_in_time import item_matrix
 from infra.clients import open_feast
+from infra.reports import write_json
 from infra.settings import Settings
 from infra.workspace import Workspace
 from models import bundle as bundles
@@ -33,8 +34,9 @@ from models.manifest import is_trained, read_manifest
 from models.metrics import bootstrap
 from models.split import time_split
 from models.staging import Parts, write
+from pipelines.check_quality import failed_batch
 from pipelines.evaluate import CHAMPION
-from pipelines.past import Past, read_past
+from pipelines.past import Past, busiest, read_past
 from pipelines.ranker_rows import TICK
 from pipelines.reference import reference_rows
 from pipelines.retrieval import Retrieval, read
@@ -96,7 +98,7 @@ def publish_bundle(workspace: Workspace, now: datetime | None = None) -> str:
     )
     served = of_parts(parts, path=None, manifest={"id": "reference", "absent": {}})
     reference = reference_rows(workspace, past, store, served, split.end, SEED)
-    bundle_id = _publish(workspace, replace(parts, reference=reference))
+    bundle_id = _publish(workspace, replace(parts, reference=reference), past.before(moment))
     (folder / "evaluations").mkdir(exist_ok=True)
     shutil.copy(folder / "per_user.parquet", folder / "evaluations" / f"{bundle_id}.parquet")
     shutil.copy(folder / "evaluation.json", folder / "evaluations" / f"{bundle_id}.json")
@@ -125,7 +127,8 @@ def publish_popular(workspace: Workspace) -> str:
     defaults = [feature.default for feature in CURRENT.item]
     parts = past.parts(moment, np.tile(defaults, (len(past.ids(moment)), 1)), retrieval=None)
     absent = dict.fromkeys(("two_tower", "covisitation", "ranker"), NOT_YET)
-    return _publish(workspace, replace(parts, covisitation=None, absent=absent))
+    parts = replace(parts, covisitation=None, absent=absent)
+    return _publish(workspace, parts, past.before(moment))
 
 
 def refresh_bundle(workspace: Workspace, now: datetime, daily: Daily | None = None) -> str:
@@ -175,6 +178,7 @@ def refresh_bundle(workspace: Workspace, now: datetime, daily: Daily | None = No
             metrics=champion.manifest["metrics"],
             reference=pd.read_parquet(reference) if reference.exists() else None,
         ),
+        past.before(now),
     )
 
 
@@ -186,8 +190,9 @@ def _weights(champion: Bundle) -> Retrieval | None:
     return Retrieval(ids, champion.item_vectors, champion.tower, until)
 
 
-def _publish(workspace: Workspace, parts: Parts) -> str:
-    """Stage and publish; the staged copy stays until the next one."""
+def _publish(workspace: Workspace, parts: Parts, positives: pd.DataFrame) -> str:
+    """Stage and publish; the staged copy stays until the next one. The page hears who comes often."""
+    write_json(workspace.sample_users, busiest(positives))
     write(workspace.training / "to-publish", parts)
     return bundles.publish(workspace.training / "to-publish", workspace.bundles)
 
@@ -257,6 +262,8 @@ def _gate(
     workspace: Workspace, bundle_id: str, champion: str | None
 ) -> tuple[bool, str, dict[str, Any] | None]:
     """Whether it may pass, why, and the paired difference if there is one."""
+    if batch := failed_batch(workspace):
+        return False, f"the data is in doubt: {batch}", None
     if champion is None:
         return True, "the first bundle", None
     if champion == bundle_id:

@@ -21,6 +21,7 @@ from features.streaming import Row, State, empty, fold, judged, parsed, row_of
 from features.streaming_fast import decoded
 from features.windows import DAY, HOUR
 from infra.event_log import EventLog, Raw, RecordsGone, partition_of
+from infra.forgotten import ERASED
 from infra.workspace import Workspace
 from pipelines.stream import open_online, open_seeds
 from pipelines.stream_push import Seeds
@@ -128,7 +129,8 @@ class _Count:
         """Fold up to the log's present end."""
         while records := self._read():
             for _, key, raw in records:
-                self._fold(raw, key)
+                if raw != ERASED:
+                    self._fold(raw, key)
             self._offset = records[-1][0] + 1
 
     def _read(self) -> list[Raw]:

@@ -36,6 +36,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from infra.forgotten import Forgotten
 from infra.kafka_log import KafkaEventLog
 from infra.logging import configure
 from infra.settings import Settings
@@ -272,7 +273,9 @@ def main() -> None:
         start_http_server(settings.metrics_port, addr=settings.host, registry=metrics.registry)
 
     def open_log() -> KafkaEventLog:
-        return KafkaEventLog(services.kafka, workspace.name, settings.partitions)
+        return KafkaEventLog(
+            services.kafka, workspace.name, settings.partitions, Forgotten(workspace.forgotten)
+        )
 
     relay = Relay(workspace.spool, open_log, metrics, stop)
     with alone(workspace.spool, stop):

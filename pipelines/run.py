@@ -1,6 +1,6 @@
 """The line, from a filled lake to a promoted bundle; every caller takes the same steps.
 
-    features -> materialize -> train -> evaluate -> publish -> promote
+    features -> materialize -> quality -> train -> evaluate -> publish -> promote
 
 The world, the public data sets and a stranger's file differ only before the lake.
 """
@@ -66,6 +66,10 @@ def train(
         Trade-off: a few seconds of imports per step, and results pass through files.
         Shown by: tests/pipelines/test_run.py::test_torch_and_lightgbm_never_share_a_process
     """
+    from pipelines.check_quality import require_quality
+
+    with steps.step("quality", "the newest days and feature rows, before anything learns") as done:
+        done.append(require_quality(workspace))
     with steps.step("train retrieval", "two-tower, in-batch softmax with logQ") as done:
         retrieval = run_module(
             "pipelines.train_retrieval",

@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from features.streaming import State, empty, row_of, upgraded
 from features.streaming_fast import Batch, Event, checked, fold_run
 from infra.event_log import Raw, partition_of
+from infra.forgotten import ERASED
 from monitoring.stream_metrics import StreamMetrics
 from pipelines.stream_push import Pushed, Pusher, Seeds
 from pipelines.stream_read import LogSide
@@ -65,7 +66,8 @@ class UserStage:
         Raises:
             Fenced: another worker has the partition; nothing was stored.
         """
-        batch = checked(records)
+        kept = [record for record in records if record[2] != ERASED]
+        batch = checked(kept)
         try:
             changes, new = self._changes(state, batch, records)
             state.commit(records[0][0], records[-1][0] + 1, changes)
@@ -77,7 +79,7 @@ class UserStage:
         metrics.folded.inc(new)
         metrics.late.inc(late)
         metrics.refused.inc(changes.refused)
-        metrics.repeated.inc(len(records) - changes.refused - new - late)
+        metrics.repeated.inc(len(kept) - changes.refused - new - late)
         if changes.refused:
             log.warning("partition %d: %d records refused", state.partition, changes.refused)
         return changes.states

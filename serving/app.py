@@ -26,7 +26,7 @@ from monitoring.metrics import Metrics
 from serving.deadline import Deadline
 from serving.gate import Gate
 from serving.moment import moment
-from serving.people import people
+from serving.people import people, sample_users
 from serving.person import person
 from serving.recommend import Asked, body
 from serving.refusals import Refusal, install
@@ -145,7 +145,7 @@ async def users(
         "bundle": bundle.id,
         "as_of": bundle.manifest["as_of"],
         "positive_types": bundle.info.positive_types,
-        "users": await people(bundle, parts.reader, now, limit),
+        "users": await people(bundle, parts.reader, now, sample_users(parts.sample_users, limit)),
     }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -41,6 +42,9 @@ class Runtime:
     recommender: Recommender
     events: EventDoor
     outbox: Outbox
+    sample_users: Path
+    """The file that names some users for the page."""
+
     started: bool = False
     """The first attempt to load everything is over, with or without success."""
 
@@ -72,6 +76,7 @@ class Runtime:
             recommender=Recommender(settings, reader, fallback, metrics),
             events=EventDoor(log, fallback, metrics),
             outbox=Outbox(slates, metrics, settings.feature_log_share),
+            sample_users=workspace.sample_users,
         )
 
     @property

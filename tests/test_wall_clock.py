@@ -56,6 +56,8 @@ ALLOWED = {
     ("infra/local/marked.py", "st_mtime"): "which session of `shortlist up` is the last",
     ("pipelines/local/status.py", "time.time"): "for how long a program has been up",
     ("pipelines/relay.py", "datetime.datetime.now"): "when a refused record was put aside",
+    ("pipelines/cli_data.py", "datetime.datetime.now"): "when a user asked to be forgotten",
+    ("infra/forgotten.py", "st_mtime"): "whether the list of the forgotten is another file by now",
     ("pipelines/tracking.py", "st_mtime"): "the order in which notes wait for the registry",
     ("pipelines/experiments/runner.py", "datetime.datetime.now"): "when a card was registered",
     # Metadata that nothing of ours reads.

@@ -53,7 +53,6 @@ def tiny_parts(
         item_vectors=vectors,
         tower=random_tower(rng, vectors),
         ranker=random_ranker(rng),
-        sample_users=[f"u{ix}" for ix in range(5)],
     )
 
 

@@ -6,10 +6,23 @@ identity and cost nobody a run.
 
 from functools import partial
 
-from pipelines.experiments import e02, e04, e11, e13, e19, e47a, e47b, e47e, groups, own_tables
+from pipelines.experiments import (
+    e02,
+    e04,
+    e11,
+    e13,
+    e19,
+    e42,
+    e47a,
+    e47b,
+    e47e,
+    groups,
+    own_tables,
+)
 from pipelines.experiments.charts import bars_by_family, lines_by_family, places_in_range
 from pipelines.experiments.click_models import ASSUMED
 from pipelines.experiments.runner import Experiment
+from pipelines.forget_drill import PLACES
 
 EXPERIMENTS: tuple[Experiment, ...] = (
     Experiment(
@@ -73,6 +86,15 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             axis="vertical: shares",
         ),
         own_tables.groups_lost,
+    ),
+    Experiment(
+        e42.CARD,
+        e42.measure,
+        partial(
+            bars_by_family,
+            names={f"naive_{place}": place for place in PLACES},
+            unit="traces left by deleting the online rows",
+        ),
     ),
     Experiment(
         e47a.CARD,

@@ -90,7 +90,6 @@ NAMES = [
     "items.parquet",
     "popular.npy",
     "ranker.txt",
-    "sample_users.json",
     "user_tower.safetensors",
 ]
 

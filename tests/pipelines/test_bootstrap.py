@@ -57,7 +57,7 @@ def test_what_was_not_trained_is_absent_with_the_reason(workspace: Workspace) ->
     assert set(bundle.absent) == {"ranker", "two_tower", "covisitation"}
     assert set(bundle.absent.values()) == {"not trained yet"}
     assert bundle.ranker is bundle.tower is bundle.covisitation is None
-    assert len(bundle.sample_users) == 50
+    assert len(json.loads(workspace.sample_users.read_text())) == 50
     events = read_events(workspace.lake, MIDNIGHT - timedelta(days=1.3))
     wanted = events[events["event_type"].isin(bundle.info.positive_types)]["item_id"]
     top = bundle.catalogue.item_ids[bundle.popular[:3]]

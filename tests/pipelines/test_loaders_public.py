@@ -13,6 +13,7 @@ from features.schema import MAX_CATEGORIES
 from infra.settings import Settings
 from infra.workspace import Workspace
 from pipelines import lake
+from pipelines.check_quality import check_quality
 from pipelines.ingest import ingest
 from pipelines.loaders import completejourney, ml_100k, trivago
 
@@ -131,3 +132,12 @@ def test_trivago_keeps_no_robots(loaded):
         lake.read_events(workspace.lake).query("event_type == 'view'")["session_id"].value_counts()
     )
     assert sizes.max() <= trivago.ROBOT_STEPS
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", LOADERS)
+def test_the_end_of_the_data_is_a_healthy_batch(name, loaded):
+    """Sparse days, a day that the file cuts off, two days in all: none is taken for a fault."""
+    _, _, workspace = loaded(name)
+    checked = check_quality(workspace)
+    assert checked["passed"], checked["because"]

@@ -149,7 +149,7 @@ def test_published_are_the_judged_weights_over_the_newest_data(shop) -> None:
     assert bundle.manifest["trained_until"] == shop.split.test_from.isoformat()
     assert bundle.manifest["metrics"]["models"] == json.loads(json.dumps(result["models"]))
     assert bundle.catalogue.matrix.tolist() != staged.catalogue.matrix.tolist()
-    assert len(bundle.sample_users) == 50
+    assert len(json.loads(workspace.sample_users.read_text())) == 50
     assert current(workspace.bundles) is None  # published is not promoted
 
     reference = pd.read_parquet(bundle.path / "reference.parquet")

@@ -18,6 +18,7 @@ from features.store import OnlineStore
 from features.streaming import fold
 from infra.clients import open_feast
 from infra.event_log import SqliteEventLog
+from infra.reports import write_json
 from infra.settings import Settings
 from infra.workspace import Workspace
 from models import ranker
@@ -48,6 +49,7 @@ class Shop:
         write(staging, parts or shop_parts())
         bundle_id = publish(staging, self.workspace.bundles)
         point_to(self.workspace.bundles, bundle_id)
+        write_json(self.workspace.sample_users, [f"u{ix}" for ix in range(5)])
         return bundle_id
 
     def remember(self, user_id: str, items: Sequence[str], at: datetime = NOW) -> None:
