@@ -29,6 +29,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,12 @@ KEY_FORMAT = 3
 VersionedRow = tuple[Any, int, datetime, dict[str, Any]]
 """Entity key, version, the moment the values hold, value by feature name; keys and values protobufs."""
 
+Asked = tuple[Any, Sequence[Any], list[str] | None]
+"""Feast's view, entity keys (protobufs), names of features; None = all."""
+
+StoredRow = tuple[datetime | None, dict[str, Any] | None]
+"""The moment the values hold, value by feature name, as Feast tells them."""
+
 
 class RenamingRegistryStore(FileRegistryStore):
     """Feast's registry file, replaced whole: a reader sees the old registry or the new one."""
@@ -94,6 +101,15 @@ class OpenedStore(FeatureStore):
     def away(self) -> tuple[type[Exception], ...]:
         """What reads and writes raise when the online store does not answer."""
         raise NotImplementedError
+
+    def read_many(self, asked: Sequence[Asked]) -> list[list[StoredRow]]:
+        """Rows of several views, in the order of the keys of each; one round trip where that is one.
+
+        Args:
+            asked: view, entity keys, names of features; None = all of the view.
+        """
+        provider = self._get_provider()
+        return [provider.online_read(self.config, *one) for one in asked]
 
     def write_newer(self, view: Any, rows: Sequence[VersionedRow], version: str) -> int:
         """Write those rows that are newer than what is stored; how many those were.
@@ -162,6 +178,21 @@ class RedisBacked(OpenedStore):
         from infra.redis_store import AWAY
 
         return AWAY
+
+    def read_many(self, asked: Sequence[Asked]) -> list[list[StoredRow]]:
+        """As above, all in one pipeline; Feast would wait for one view before it asks for the next."""
+        rows = self._get_provider().online_store
+        commands, parts = [], []
+        for view, entities, some in asked:
+            names, fields = rows._generate_hset_keys_for_features(view, some)
+            keys = rows._generate_redis_keys_for_entities(self.config, entities)
+            commands += [(key, fields) for key in keys]
+            parts.append((view.name, names, len(keys)))
+        replies = iter(rows._read_hash_fields(self.config, commands))
+        return [
+            rows._convert_redis_values_to_protobuf(list(islice(replies, count)), name, names)
+            for name, names, count in parts
+        ]
 
     def write_newer(self, view: Any, rows: Sequence[VersionedRow], version: str) -> int:
         """As above, in Feast's own layout; each row is compared and written in one step."""

@@ -81,7 +81,7 @@ def stream_history(
         states: filled with each user's last state.
     """
     arrived: dict[str, int] = {}  # user -> arrival of the newest event, whose row may still change
-    for user_id, seen_at, event in _in_order_of_arrival(events):
+    for user_id, seen_at, event in in_order_of_arrival(events):
         if (state := states.get(user_id)) is None:
             state = states[user_id] = empty()
         *_, event_at = event
@@ -103,7 +103,8 @@ def _row(user_id: str, seen_at: int, state: State) -> dict[str, Any]:
     return {"user_id": user_id, AS_OF: row[VERSION], CREATED: seen_at, **row}
 
 
-def _in_order_of_arrival(events: pd.DataFrame) -> Iterator[tuple[str, int, Event]]:
+def in_order_of_arrival(events: pd.DataFrame) -> Iterator[tuple[str, int, Event]]:
+    """(user_id, seen_at, event) of a frame with COLUMNS; what arrived together, by its time and id."""
     ordered = events.sort_values(["seen_at", "event_at", "event_id"], kind="stable")
     for name in ("event_at", "seen_at"):
         ordered[name] = ordered[name].astype("datetime64[us, UTC]").astype("int64")

@@ -102,12 +102,13 @@ def test_new_item_rows_are_served_without_a_restart(filled):
 
 def test_no_request_reads_an_item_online(filled, monkeypatch):
     read = []
-    real = OnlineStore._read
-    monkeypatch.setattr(
-        OnlineStore,
-        "_read",
-        lambda self, view, *more, **also: read.append(view) or real(self, view, *more, **also),
-    )
+    real = OnlineStore._read_many
+
+    def noted(self, asked, *more):
+        read.extend(view for view, _ in asked)
+        return real(self, asked, *more)
+
+    monkeypatch.setattr(OnlineStore, "_read_many", noted)
     with running(filled) as client:
         items = runtime(client).items
         until(lambda: items._seen is not None)
