@@ -58,18 +58,20 @@ class FeatureStore(Protocol):
 class OnlineStore:
     """One workspace's online features."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, views: Mapping[str, Any] | None = None) -> None:
         """Look the views up.
 
         Args:
             store: an opened store (infra/clients.py) whose views are applied. Beside Feast's own
-                methods it has `read_many`, `write_newer`, and `away`, the errors of a store that does not
-                answer; all of them are raised here as FeaturesUnavailable.
+                methods it has `read_many`, `write_newer`, and `away`, the errors of a store that
+                does not answer; all of them are raised here as FeaturesUnavailable.
+            views: Feast's views by name; None = as the registry has them. Who gives them needs no
+                registry, and starts also where it is lost.
 
         Raises:
             FeaturesUnavailable: the views are not applied yet.
         """
-        known = {view.name: view for view in store.list_feature_views()}
+        known = views or {view.name: view for view in store.list_feature_views()}
         stored = [view.name for view in VIEWS.values() if view.source != "request"]
         if absent := [name for name in stored if name not in known]:
             raise FeaturesUnavailable(

@@ -44,7 +44,11 @@ with warnings.catch_warnings():
     from feast import FeatureStore, RepoConfig
     from feast.infra.online_stores.helpers import _mmh3, _redis_key
     from feast.infra.registry.file import FileRegistryStore
+    from feast.protos.feast.core.Registry_pb2 import Registry
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
+
+log = logging.getLogger(__name__)
 
 PROJECT = "shortlist"
 """Feast's own namespace; where each workspace has its own files, one name does."""
@@ -291,16 +295,33 @@ def _redis_rows(workspace: Workspace) -> dict[str, Any]:
 def _opened(
     kind: type[OpenedStore], workspace: Workspace, project: str, online: dict[str, Any]
 ) -> OpenedStore:
-    # A registry that is there is whole, and opening it writes nothing: a reader may be one that
-    # cannot write here at all.
-    if (workspace.feast / REGISTRY).exists():
+    # Opening a registry that is there writes nothing: a reader may be one that cannot write here.
+    if _is_whole(workspace.feast / REGISTRY):
         return kind(config=_config(workspace, project, online))
-    # Who finds no registry writes an empty one: behind a lock, so that of two processes the slower
-    # cannot wipe out the views that the faster has applied meanwhile.
+    # Who finds none writes an empty one: behind a lock, so that of two processes the slower cannot
+    # wipe out the views that the faster has applied meanwhile.
     with _folder_lock(workspace.feast):
+        _set_aside(workspace.feast / REGISTRY)
         store = kind(config=_config(workspace, project, online))
         assert store.registry is not None  # it is made when first asked for
     return store
+
+
+def _is_whole(registry: Path) -> bool:
+    """Whether there is a registry that can be read."""
+    try:
+        Registry.FromString(registry.read_bytes())
+    except (FileNotFoundError, DecodeError):
+        return False
+    return True
+
+
+def _set_aside(registry: Path) -> None:
+    """Move a registry that cannot be read out of the way: the views in it are made from the code."""
+    if registry.exists() and not _is_whole(registry):
+        aside = registry.with_name(f"{registry.name}.broken")
+        log.error("%s cannot be read: moved to %s, and made anew", registry.name, aside.name)
+        os.replace(registry, aside)
 
 
 @contextmanager

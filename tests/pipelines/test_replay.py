@@ -76,11 +76,11 @@ def log(workspace):
         yield log
 
 
-def rows(workspace):
+def stream_rows(workspace, users=USERS, items=ITEMS):
     """Every stored stream row; an item's version says when its worker last wrote it, not what."""
     online = OnlineStore(open_feast(workspace))
-    items = online.read_item_stream(ITEMS)
-    return online.read_stream(USERS), {
+    items = online.read_item_stream(items)
+    return online.read_stream(users), {
         name: {column: value for column, value in row.items() if column != "version"}
         for name, row in items.items()
     }
@@ -92,12 +92,12 @@ def test_the_log_and_the_lake_rebuild_the_same_rows(workspace, log):
     assert (found["wrong"], found["items_wrong"], found["lag"]) == (0, 0, 0)
     assert found["late"] > 0
     assert found["repeated"] > 0
-    users, items = expected = rows(workspace)
+    users, items = expected = stream_rows(workspace)
     assert (set(users), set(items)) == (set(USERS), set(ITEMS))
     assert any(row["item_clicks_24h"] for row in items.values())
     read_log = partial(from_log, workspace, log=log, positive_types=POSITIVE)
     assert rebuild(workspace, NOW, PARTITIONS, empty=True, stream=read_log)["states"] > 0
-    assert rows(workspace) == expected
+    assert stream_rows(workspace) == expected
 
     assert ingest_log(workspace, log)["rows"]["new"] > 300
     shutil.rmtree(workspace.state)  # the worker's disk is lost as well, and the seeds with it
@@ -105,7 +105,7 @@ def test_the_log_and_the_lake_rebuild_the_same_rows(workspace, log):
         from_lake, workspace, partitions=PARTITIONS, positive_types=POSITIVE
     )
     assert rebuild(workspace, NOW, PARTITIONS, empty=True, stream=read_lake)["states"] > 0
-    assert rows(workspace) == expected
+    assert stream_rows(workspace) == expected
 
 
 def test_a_replay_beside_rows_that_are_right_writes_nothing_over_users(workspace, log):
