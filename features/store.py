@@ -119,7 +119,10 @@ class OnlineStore:
             {view: values for view, (_, values) in found.items() if view in young},
             rows,
             missing=tuple(view for view in moments if view not in young),
-            age_s={v: (now - m).total_seconds() for v, m in moments.items() if m is not None},
+            # A clock that was set back makes rows of the future: they are new, not of negative age.
+            age_s={
+                v: max((now - m).total_seconds(), 0.0) for v, m in moments.items() if m is not None
+            },
         )
 
     def read_items(

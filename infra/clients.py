@@ -250,6 +250,7 @@ def open_feast(workspace: Workspace, timeout_s: float = WRITE_TIMEOUT_S) -> Open
 
 def clear_online(workspace: Workspace) -> None:
     """Forget every online row of this data set; a reader meets unknown users, and no error."""
+    workspace.online_mark.unlink(missing_ok=True)
     if workspace.services is None:
         workspace.feast.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(workspace.feast / "online.sqlite")) as connection, connection:

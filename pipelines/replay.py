@@ -27,6 +27,9 @@ from pipelines.stream_read import BATCH
 from pipelines.stream_state import PartitionState
 from pipelines.stream_users import EVENTS
 
+TOUCHES_TOGETHER = 100_000
+"""An item's windows are copied once per fold: the rarer, the faster, and the more memory."""
+
 Start = Callable[[str], State | None]
 """The state that a user begins from; None = with nothing."""
 
@@ -115,28 +118,34 @@ class _Items:
 
     def __init__(self, partitions: int) -> None:
         self._states: dict[str, ItemState] = {}
-        self._partitions, self._places = partitions, dict[str, int]()
+        self._touches: dict[str, list[Touch]] = defaultdict(list)
+        self._waiting, self._partitions, self._places = 0, partitions, dict[str, int]()
         self._watermarks: dict[int, int] = defaultdict(int)
 
     def add(self, accepted: Sequence[Event]) -> None:
-        """Fold what was done to items."""
-        touches: dict[str, list[Touch]] = defaultdict(list)
+        """Note what was done to items; fold it when there is much of it."""
         for _, _, kind, item_id, _, at in accepted:
             if kind in ("impression", "click"):
-                touches[item_id].append((at, kind == "click"))
-        for item_id, some in touches.items():
-            place = self._place(item_id)
-            self._watermarks[place] = max(self._watermarks[place], *(at for at, _ in some))
-        for item_id, some in touches.items():
-            watermark = self._watermarks[self._place(item_id)]
-            self._states[item_id] = fold_item(self._states.get(item_id), some, watermark)
+                self._touches[item_id].append((at, kind == "click"))
+        self._waiting += len(accepted)
+        if self._waiting > TOUCHES_TOGETHER:
+            self._fold(self._touches)
 
     def settled(self) -> dict[str, ItemState]:
         """All of them at the last watermark of their partition."""
-        return {
-            item_id: fold_item(state, (), self._watermarks[self._place(item_id)])
-            for item_id, state in self._states.items()
-        }
+        self._fold({**dict.fromkeys(self._states, ()), **self._touches})
+        return self._states
+
+    def _fold(self, touches: Mapping[str, Sequence[Touch]]) -> None:
+        for item_id, some in touches.items():
+            place = self._place(item_id)
+            newest = max((at for at, _ in some), default=0)
+            self._watermarks[place] = max(self._watermarks[place], newest)
+        for item_id, some in touches.items():
+            watermark = self._watermarks[self._place(item_id)]
+            self._states[item_id] = fold_item(self._states.get(item_id), some, watermark)
+        self._touches.clear()
+        self._waiting = 0
 
     def _place(self, item_id: str) -> int:
         if (place := self._places.get(item_id)) is None:

@@ -40,7 +40,6 @@ IN_SQL = ("current_timestamp", "current_date", "current_time", "now()", "today()
 ALLOWED = {
     # The edge: where somebody must say what time it is.
     ("infra/clock.py", "datetime.datetime.now"): "the clock that a real shop is given",
-    ("serving/moment.py", "infra.clock.real_clock"): "the API's, if the setting says real",
     ("pipelines/cli.py", "datetime.datetime.now"): "public and own files: nothing later than now",
     ("pipelines/cli_stack.py", "infra.clock.real_clock"): "bootstrap of a shop that will be live",
     ("pipelines/monitor.py", "infra.clock.real_clock"): "default; a running shop's day is today's",

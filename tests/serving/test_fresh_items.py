@@ -133,6 +133,19 @@ def test_what_outlived_its_ttl_becomes_the_default(filled):
     assert not parts.items.refresh()
 
 
+def test_rows_that_expired_by_a_clock_set_ahead_are_back_when_it_is_set_right(filled):
+    parts = Parts(filled)
+    assert parts.items.refresh()
+    before = parts.matrix
+    parts.now = AT + timedelta(days=1)
+    assert parts.items.refresh()
+    assert not np.array_equal(parts.matrix, before)
+    parts.now = AT + timedelta(seconds=1)
+    assert parts.items.refresh()
+    np.testing.assert_array_equal(parts.matrix, before)
+    assert not parts.items.refresh()
+
+
 def test_a_store_that_lost_its_rows_is_not_believed(filled):
     parts = Parts(filled)
     assert parts.items.refresh()
