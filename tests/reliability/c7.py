@@ -48,7 +48,7 @@ EXPECTED = {
 JUMPS_S = (0, 86_400, 0, -86_400, 0)
 """What is added to the true time, one after the other."""
 
-HOLD_S, HOLD_SHORT_S = 12.0, 1.0
+HOLD_S, HOLD_SHORT_S = 12.0, 2.0
 RATE = 30.0
 USERS, NEW_USERS = ([f"{kind}{number}" for number in range(7)] for kind in "uv")
 """Who has rows in every view and does nothing; who comes now and clicks."""
@@ -82,8 +82,9 @@ class FakeTime:
         self.environment = {
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_CACHE_DURATION": "1",  # seconds until it looks into the file again
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",  # else no compiled module looks as old as its source
             "SHORTLIST_CLOCK": "real",
         }
 
