@@ -46,7 +46,7 @@ class SteadyClock:
     """
 
     def __init__(
-        self, wall: Clock = real_clock, monotonic: Callable[[], float] = since_boot
+        self, wall: Clock, monotonic: Callable[[], float] = since_boot
     ) -> None:
         """Begin with what the machine says now."""
         self._wall, self._monotonic, self._lock = wall, monotonic, threading.Lock()

@@ -1,25 +1,29 @@
 """C7: the machine's clock jumps a day ahead and a day back; summer time; leap seconds.
 
-API and stream worker run as processes whose clock libfaketime sets while they work. What serving
-reads must have no negative age and lose no row, and no event may fall out of a window.
+The API runs on a machine's clock that this drill sets while it works, and the stream worker folds
+what the API accepts. What serving reads must have no negative age and lose no row, and no event may
+fall out of a window. (libfaketime 0.9.10 would set the clock of whole processes, but under it Python
+3.11's `time.sleep` fails when the monotonic clock is left alone, as it must be.)
 """
 
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import httpx
 import pyarrow.parquet as pq
 
-from features.definitions import BATCH_VIEWS
+from features.definitions import BATCH_VIEWS, USER_VIEWS
 from features.store import OnlineStore
 from infra.clients import open_feast
+from infra.clock import Clock, SteadyClock
 from infra.event_log import SqliteEventLog
-from infra.local.kafka import Absent
 from infra.workspace import Workspace
 from pipelines.build_features import build_features
 from pipelines.dead_letters import letters
@@ -27,10 +31,9 @@ from pipelines.materialize import materialize
 from pipelines.recount import recount
 from tests.features.small_lake import DAY, POSITIVE, event, item, random_lake, user, write_lake
 from tests.pipelines.test_recount import worked_off
-from tests.pipelines.test_stream import PARTITIONS, click
+from tests.pipelines.test_stream import PARTITIONS, click, running
 from tests.reliability.api import api, asking, told
 from tests.serving.conftest import NOW, Shop, furnish, settings_of
-from tests.serving.processes import streaming
 
 EXPECTED = {
     "errors_5xx": ("==", 0),
@@ -53,85 +56,81 @@ RATE = 30.0
 USERS, NEW_USERS = ([f"{kind}{number}" for number in range(7)] for kind in "uv")
 """Who has rows in every view and does nothing; who comes now and clicks."""
 
-LIBRARIES = "*/faketime/libfaketimeMT.so.1"
+Believe = Callable[[Clock], Clock]
+
 SUMMER_TIME = datetime(2026, 3, 29, tzinfo=UTC)
 """In Berlin this day has 23 hours."""
 
 
 def run(folder: Path, seed: int, share: float = 1.0) -> dict:
-    """See EXPECTED.
-
-    Raises:
-        Absent: no libfaketime.
-    """
-    found = _jumps(folder / "jumps", seed, HOLD_S if share == 1 else HOLD_SHORT_S)
+    """See EXPECTED."""
+    found = jumps(folder / "jumps", seed, HOLD_S if share == 1 else HOLD_SHORT_S)
     found["summer_time_wrong"] = summer_time_wrong(folder / "summer")
     found["leap_wrong"] = leap_wrong(folder / "leap")
     return found
 
 
-class FakeTime:
-    """A clock that others read from a file; true time is NOW when this is made."""
+class MachineClock:
+    """Wall time that starts at NOW and can be set."""
 
-    def __init__(self, folder: Path) -> None:
-        if (library := next(Path("/usr/lib").glob(LIBRARIES), None)) is None:
-            raise Absent("clock: no libfaketime; on Debian: apt install faketime")
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file, self._from_here = folder / "clock", (NOW - datetime.now(UTC)).total_seconds()
-        self.set(0)
-        self.environment = {
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_CACHE_DURATION": "1",  # seconds until it looks into the file again
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "NO_FAKE_STAT": "1",  # else no compiled module looks as old as its source
-            "SHORTLIST_CLOCK": "real",
-        }
+    def __init__(self) -> None:
+        self.ahead_s, self._since = 0, time.monotonic()
 
-    def set(self, ahead_s: int) -> None:
-        part = self._file.with_suffix(".part")
-        part.write_text(f"{self._from_here + ahead_s:+.0f}\n")
-        part.replace(self._file)
+    def __call__(self) -> datetime:
+        return NOW + timedelta(seconds=time.monotonic() - self._since + self.ahead_s)
 
 
-def _jumps(folder: Path, seed: int, hold_s: float) -> dict:
-    clock = FakeTime(folder)
-    shop = furnish(Shop(settings_of(folder / "home")))
-    random_lake(shop.workspace.lake)
-    build_features(shop.workspace, [DAY.date()], "duckdb", until=NOW)
-    materialize(shop.workspace, NOW)
-    persons: list[dict] = []
+def jumps(folder: Path, seed: int, hold_s: float, believe: Believe = SteadyClock) -> dict:
+    """What clients and readers see while the clock jumps, and what the windows hold afterwards.
+
+    Args:
+        folder: of the shop.
+        seed: of the clients.
+        hold_s: how long each time stands.
+        believe: makes the API's clock of the machine's; another one shows what it is good for.
+    """
+    shop, persons = _filled(folder), []
+    wall = MachineClock()
     with (
-        streaming(shop, **clock.environment),
-        api(shop, own_process=True, **clock.environment) as address,
-        asking(address, NEW_USERS, seed, RATE) as client,
+        patch("serving.moment.real_clock", wall),
+        patch("serving.moment.SteadyClock", believe),
+        closing(SqliteEventLog(shop.workspace.event_log, PARTITIONS)) as log,
+        running(shop.workspace, log) as failed,
     ):
-        for ahead_s in JUMPS_S:
-            clock.set(ahead_s)
-            until = time.monotonic() + hold_s
-            while time.monotonic() < until:
-                persons += [httpx.get(f"{address}/v1/users/{u}").json() for u in USERS]
+        with api(shop, own_process=False) as address:
+            with asking(address, NEW_USERS, seed, RATE) as client:
+                for wall.ahead_s in JUMPS_S:
+                    until = time.monotonic() + hold_s
+                    while time.monotonic() < until:
+                        persons += _persons(address)
+        found = recount(shop.workspace, log, POSITIVE, wait_s=180, settle_s=60)
+    assert not failed, failed
     ages = [age for person in persons for age in person["age_s"].values()]
+    rows = OnlineStore(open_feast(shop.workspace)).read_stream(NEW_USERS)
     return {
         **told([client]),
         "clicks_accepted": len(client.accepted),
         "negative_ages": sum(age < 0 for age in ages),
-        "expired_rows": sum(len(person["missing"]) for person in persons),
-        **_counted(shop, len(client.accepted)),
-    }
-
-
-def _counted(shop: Shop, clicks: int) -> dict:
-    """Whether every click that was accepted is in its user's window, once the worker is done."""
-    workspace, partitions = shop.workspace, shop.settings.partitions
-    with closing(SqliteEventLog(workspace.event_log, partitions)) as log, streaming(shop):
-        found = recount(workspace, log, POSITIVE, wait_s=180, settle_s=60)
-    rows = OnlineStore(open_feast(workspace)).read_stream(NEW_USERS)
-    return {
+        "expired_rows": sum(len(set(USER_VIEWS) & set(p["missing"])) for p in persons),
         "late_events": found["late"],
-        "lost_from_windows": clicks - sum(row["clicks_24h"] for row in rows.values()),
+        "lost_from_windows": len(client.accepted) - sum(r["clicks_24h"] for r in rows.values()),
         "wrong_rows": found["wrong"] + found["missing"] + found["items_wrong"],
     }
+
+
+def _filled(folder: Path) -> Shop:
+    settings = settings_of(folder).model_copy(update={"clock": "real", "partitions": PARTITIONS})
+    shop = furnish(Shop(settings))
+    random_lake(shop.workspace.lake)
+    build_features(shop.workspace, [DAY.date()], "duckdb", until=NOW)
+    materialize(shop.workspace, NOW)
+    return shop
+
+
+def _persons(address: str) -> list[dict]:
+    """Those who have rows in every view, as the API reads them now."""
+    answers = [httpx.get(f"{address}/v1/users/{user_id}", timeout=30) for user_id in USERS]
+    return [answer.json() for answer in answers if answer.status_code == 200]
 
 
 def summer_time_wrong(folder: Path) -> int:

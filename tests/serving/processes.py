@@ -69,10 +69,9 @@ def answers(url: str, child: subprocess.Popen[bytes]) -> bool:
 
 
 @contextmanager
-def streaming(shop: Shop, **more: str) -> Iterator[None]:
-    """The stream worker, with `more` settings; killed at the end."""
-    command = [sys.executable, "-m", "pipelines.stream"]
-    child = subprocess.Popen(command, env=environment(shop, **more))
+def streaming(shop: Shop) -> Iterator[None]:
+    """The stream worker; killed at the end."""
+    child = subprocess.Popen([sys.executable, "-m", "pipelines.stream"], env=environment(shop))
     try:
         yield
     finally:
