@@ -45,9 +45,7 @@ class SteadyClock:
         Shown by: tests/infra/test_clock.py::test_a_jump_is_not_believed_until_it_lasts
     """
 
-    def __init__(
-        self, wall: Clock, monotonic: Callable[[], float] = since_boot
-    ) -> None:
+    def __init__(self, wall: Clock, monotonic: Callable[[], float] = since_boot) -> None:
         """Begin with what the machine says now."""
         self._wall, self._monotonic, self._lock = wall, monotonic, threading.Lock()
         self._base, self._since = wall(), monotonic()

@@ -23,7 +23,8 @@ from features.errors import NotReady
 from features.store import OnlineStore
 from infra.clients import open_feast
 from infra.workspace import Services, Workspace
-from models.bundle import Bundle, current, load, read_manifest, version_path
+from models.bundle import Bundle, current, load, version_path
+from models.manifest import read_manifest
 from pipelines.materialize import materialize
 from pipelines.steps import console
 
@@ -69,7 +70,7 @@ def online_speed(
         they are a gather from a matrix in the process, which must equal the store value for value.
         Trade-off: the matrix is as old as its last refresh, and the shortcut past Feast's own call
         does by hand what that does besides: ages and defaults.
-        Shown by: tests/pipelines/test_bench_online.py::test_both_ways_read_the_same_store_and_every_pair_is_equal
+        Shown by: tests/pipelines/test_bench_online.py::test_both_ways_are_timed_and_every_pair_is_equal
     """
     bundle, now = _served(workspace)
     found: dict[str, Any] = {"bundle": bundle.id, "budget_ms": BUDGET_MS, "goal_ms": GOAL_MS}

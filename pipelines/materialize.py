@@ -58,7 +58,9 @@ def materialize(workspace: Workspace, now: datetime, only: Collection[str] = ())
     """
     store = open_feast(workspace)
     apply_views(store, workspace.offline)
-    wanted = [v.name for v in VIEWS.values() if v.source == "batch" and (not only or v.name in only)]
+    wanted = [
+        v.name for v in VIEWS.values() if v.source == "batch" and (not only or v.name in only)
+    ]
     known_at = _known_at(workspace)
     with answering(store):
         rows = {

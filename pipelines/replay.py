@@ -10,7 +10,7 @@ what was shown before it is in the lake only.
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 
 from features.errors import ContractError
 from features.item_streaming import ItemState, Touch, fold_item, item_row

@@ -41,7 +41,10 @@ ALLOWED = {
     # The edge: where somebody must say what time it is.
     ("infra/clock.py", "datetime.datetime.now"): "the clock that a real shop is given",
     ("serving/moment.py", "infra.clock.real_clock"): "the API's, if the setting says real",
-    ("pipelines/bench_stream.py", "datetime.datetime.now"): "created_at of rows that are only timed",
+    (
+        "pipelines/bench_stream.py",
+        "datetime.datetime.now",
+    ): "created_at of rows that are only timed",
     ("pipelines/cli.py", "datetime.datetime.now"): "public and own files: nothing later than now",
     ("pipelines/cli_stack.py", "infra.clock.real_clock"): "bootstrap of a shop that will be live",
     ("pipelines/monitor.py", "infra.clock.real_clock"): "default; a running shop's day is today's",

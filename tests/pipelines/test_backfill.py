@@ -101,7 +101,7 @@ def test_a_new_version_stands_beside_the_old_one_in_every_row_of_the_past(worksp
     assert after[NEW.column].to_pylist() != after[OLD.column].to_pylist()
     materialize(workspace, NOW)
     online = OnlineStore(open_feast(workspace)).read_items(ITEMS, NOW, [OLD, NEW]).matrix
-    newest = after.filter((after[AS_OF].to_numpy() == np.datetime64(DAY.replace(tzinfo=None))))
+    newest = after.filter(after[AS_OF].to_numpy() == np.datetime64(DAY.replace(tzinfo=None)))
     stored = {row["item_id"]: row for row in newest.to_pylist()}
     for place, item in enumerate(ITEMS):
         if item in stored:

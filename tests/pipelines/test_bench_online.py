@@ -22,7 +22,7 @@ def published(site, tmp_path_factory):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_both_ways_read_the_same_store_and_every_pair_is_equal(published, backend, tmp_path):
+def test_both_ways_are_timed_and_every_pair_is_equal(published, backend, tmp_path):
     if backend == "redis":
         try:
             redis.command(tmp_path, 1)
@@ -48,5 +48,7 @@ def test_a_pair_that_differs_is_counted(published, monkeypatch):
 
 
 def test_without_a_bundle_it_says_how_to_make_one(tmp_path):
-    with pytest.raises(NotReady, match=r"no bundle of 'empty' to compare; make one with: make demo"):
+    with pytest.raises(
+        NotReady, match=r"no bundle of 'empty' to compare; make one with: make demo"
+    ):
         online_speed(Workspace(tmp_path, "empty"), reads=1, pairs=1, seed=0)

@@ -101,9 +101,7 @@ def test_the_log_and_the_lake_rebuild_the_same_rows(workspace, log):
 
     assert ingest_log(workspace, log)["rows"]["new"] > 300
     shutil.rmtree(workspace.state)  # the worker's disk is lost as well, and the seeds with it
-    read_lake = partial(
-        from_lake, workspace, partitions=PARTITIONS, positive_types=POSITIVE
-    )
+    read_lake = partial(from_lake, workspace, partitions=PARTITIONS, positive_types=POSITIVE)
     assert rebuild(workspace, NOW, PARTITIONS, empty=True, stream=read_lake)["states"] > 0
     assert stream_rows(workspace) == expected
 
@@ -125,7 +123,9 @@ def test_a_log_without_its_beginning_is_refused_with_the_other_ways(workspace, l
     with closing(open_connection(log)) as connection:
         connection.execute("DELETE FROM records WHERE offset = 0")
         connection.commit()
-    with pytest.raises(ContractError, match=r"needs the whole log: rebuild from .* or from the lake"):
+    with pytest.raises(
+        ContractError, match=r"needs the whole log: rebuild from .* or from the lake"
+    ):
         from_log(workspace, OnlineStore(open_feast(workspace)), log, POSITIVE)
 
 

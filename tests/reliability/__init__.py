@@ -1,8 +1,8 @@
 """What is promised when things break, each as a drill with figures to reach: `make reliability`.
 
 A drill is a file with `run(folder, seed, share) -> dict` of metrics and `EXPECTED`, the bounds that
-they must keep. `share` of 1 is the long form; the default suite runs a small share of each
-(test_short_forms.py). Real servers, real processes, signals and clocks; nothing is mocked.
+they must keep, or `holds(metrics)` if it is not a bound on each. `share` of 1 is the long form; the
+default suite runs a small share of each (test_short_forms.py). Real servers, processes and signals.
 
 __main__.py  which drills there are, the table, var/reports/reliability.json
 api.py       the API under a steady client

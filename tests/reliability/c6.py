@@ -101,7 +101,9 @@ def _append(log: EventLog, good: list[Record], bad: int) -> None:
     for chunk in range(chunks):
         log.append("events", good[chunk * GOOD_TOGETHER : (chunk + 1) * GOOD_TOGETHER])
         numbers = range(chunk * bad // chunks, (chunk + 1) * bad // chunks)
-        _append_raw(log, [(n // len(KINDS) % PARTITIONS, KINDS[n % len(KINDS)][0]) for n in numbers])
+        _append_raw(
+            log, [(n // len(KINDS) % PARTITIONS, KINDS[n % len(KINDS)][0]) for n in numbers]
+        )
 
 
 def _append_raw(log: EventLog, poison: list[tuple[int, bytes]]) -> None:

@@ -97,12 +97,14 @@ def jumps(folder: Path, seed: int, hold_s: float, believe: Believe = SteadyClock
         closing(SqliteEventLog(shop.workspace.event_log, PARTITIONS)) as log,
         running(shop.workspace, log) as failed,
     ):
-        with api(shop, own_process=False) as address:
-            with asking(address, NEW_USERS, seed, RATE) as client:
-                for wall.ahead_s in JUMPS_S:
-                    until = time.monotonic() + hold_s
-                    while time.monotonic() < until:
-                        persons += _persons(address)
+        with (
+            api(shop, own_process=False) as address,
+            asking(address, NEW_USERS, seed, RATE) as client,
+        ):
+            for wall.ahead_s in JUMPS_S:
+                until = time.monotonic() + hold_s
+                while time.monotonic() < until:
+                    persons += _persons(address)
         found = recount(shop.workspace, log, POSITIVE, wait_s=180, settle_s=60)
     assert not failed, failed
     ages = [age for person in persons for age in person["age_s"].values()]

@@ -19,8 +19,8 @@ from pipelines.stream_state import ITEMS, USERS, PartitionState
 from tests.pipelines.test_replay import stream_rows
 from tests.pipelines.test_stream import PARTITIONS, running
 from tests.reliability.api import api, asking, told
-from tests.serving.conftest import NOW, Shop, furnish, settings_of
 from tests.services import OwnRedis
+from tests.serving.conftest import NOW, Shop, furnish, settings_of
 
 EXPECTED = {
     "errors_5xx": ("==", 0),

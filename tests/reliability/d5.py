@@ -56,9 +56,11 @@ def run(folder: Path, seed: int, share: float = 1.0) -> dict:
             with asking(address, USERS, seed, RATE) as running, fault(workspace, rng):
                 time.sleep(hold_s)
                 found["killed_inside"] += _is_stuck(workspace) if fault is _killed else 0
-                with api(shop, own_process=share == 1) as another:
-                    with asking(another, USERS, seed, RATE) as started:
-                        time.sleep(hold_s)
+                with (
+                    api(shop, own_process=share == 1) as another,
+                    asking(another, USERS, seed, RATE) as started,
+                ):
+                    time.sleep(hold_s)
                 open_online(workspace)  # what the stream worker does when it starts
                 found["not_open_at_next_start"] += _rows(workspace) != whole
             materialize(workspace, NOW)
