@@ -51,7 +51,7 @@ EXPECTED = {
 JUMPS_S = (0, 86_400, 0, -86_400, 0)
 """What is added to the true time, one after the other."""
 
-HOLD_S, HOLD_SHORT_S = 12.0, 2.0
+HOLD_S, HOLD_SHORT_S = 12.0, 1.0
 RATE = 30.0
 USERS, NEW_USERS = ([f"{kind}{number}" for number in range(7)] for kind in "uv")
 """Who has rows in every view and does nothing; who comes now and clicks."""
