@@ -37,8 +37,8 @@ USERS = [f"u{number}" for number in range(7)]
 HOLD_S, HOLD_SHORT_S = 10.0, 0.3
 """How long each fault stands."""
 
-KILLS_MAX = 60
-DIES_WITHIN_S = 0.6
+KILLS_MAX = 20
+DIES_WITHIN_S = 0.05
 RATE = 20.0
 
 processes = multiprocessing.get_context("forkserver")
@@ -128,13 +128,11 @@ def _materializing(workspace: Workspace, _: random.Random) -> Iterator[None]:
 
 @contextmanager
 def _killed(workspace: Workspace, rng: random.Random) -> Iterator[None]:
-    """kill -9 at random moments, until one fell inside."""
-    path = workspace.feast / REGISTRY
+    """kill -9 soon after a view says that it is being materialized, until one kill fell inside."""
     for _ in range(KILLS_MAX):
-        before = path.stat().st_mtime_ns
         writer = processes.Process(target=materialize_for_ever, args=(workspace,), daemon=True)
         writer.start()
-        while path.stat().st_mtime_ns == before and writer.is_alive():
+        while not _is_stuck(workspace) and writer.is_alive():
             time.sleep(0.002)
         time.sleep(DIES_WITHIN_S * rng.random())
         assert writer.pid is not None

@@ -12,6 +12,8 @@ from infra.local import kafka, redis
 from tests.reliability import __main__ as runner
 from tests.reliability import c5, c6, c7, d2, d5
 
+pytestmark = pytest.mark.timeout(600)  # half a minute each, on a machine with nothing else to do
+
 SHARE = 0.005
 SECONDS = ("rebuild_s_per_million", "lag_back_s")
 
