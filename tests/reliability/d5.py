@@ -23,6 +23,7 @@ from tests.reliability.api import api, asking, told
 from tests.serving.conftest import NOW, Shop, furnish, settings_of
 
 from feast.feature_view import FeatureViewState  # isort: skip  # after infra.clients
+from feast.infra.passthrough_provider import PassthroughProvider  # isort: skip
 
 EXPECTED = {
     "errors_5xx": ("==", 0),
@@ -37,8 +38,7 @@ USERS = [f"u{number}" for number in range(7)]
 HOLD_S, HOLD_SHORT_S = 10.0, 0.3
 """How long each fault stands."""
 
-KILLS_MAX = 20
-DIES_WITHIN_S = 0.05
+DIES_WITHIN_S = 120.0
 RATE = 20.0
 
 processes = multiprocessing.get_context("forkserver")
@@ -128,16 +128,23 @@ def _materializing(workspace: Workspace, _: random.Random) -> Iterator[None]:
 
 @contextmanager
 def _killed(workspace: Workspace, rng: random.Random) -> Iterator[None]:
-    """kill -9 soon after a view says that it is being materialized, until one kill fell inside."""
-    for _ in range(KILLS_MAX):
-        writer = processes.Process(target=materialize_for_ever, args=(workspace,), daemon=True)
-        writer.start()
-        while not _is_stuck(workspace) and writer.is_alive():
-            time.sleep(0.002)
-        time.sleep(DIES_WITHIN_S * rng.random())
-        assert writer.pid is not None
-        os.kill(writer.pid, signal.SIGKILL)
-        writer.join(10)
-        if _is_stuck(workspace):
-            break
+    """kill -9 between two writes of a run."""
+    writer = processes.Process(target=die_inside, args=(workspace, rng.randint(1, 3)), daemon=True)
+    writer.start()
+    writer.join(DIES_WITHIN_S)
+    assert writer.exitcode == -signal.SIGKILL
     yield
+
+
+def die_inside(workspace: Workspace, write: int) -> None:
+    """Materialize, and be killed after that write to the online store."""
+    real, written = PassthroughProvider.online_write_batch, []
+
+    def deadly(*arguments, **options):
+        real(*arguments, **options)
+        written.append(arguments)
+        if len(written) == write:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    PassthroughProvider.online_write_batch = deadly
+    materialize(workspace, NOW)
