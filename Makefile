@@ -1,6 +1,6 @@
 # The verbs of the project. `make` alone explains them; every verb does its own set-up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format bench load compose-chaos docs clean
+.PHONY: help setup demo serve test check format bench load compose-chaos reliability docs clean
 BIN := .venv/bin
 ARGS ?=
 
@@ -42,6 +42,9 @@ load: setup  ## open-loop load on a stack of its own: latency, time by stage, CP
 
 compose-chaos: setup  ## kill the parts of the running compose stack while it is used (after docker compose up)
 	@$(BIN)/python -m tests.chaos.compose $(ARGS)
+
+reliability: setup  ## drills with figures to reach: kills, poison, lost stores and records, clocks (ARGS="--only C6")
+	@$(BIN)/python -W ignore -m tests.reliability $(ARGS)
 
 docs: setup  ## regenerate docs/interview.md, the experiments' board, the figures and the screenshot
 	@$(BIN)/python -m docs.collect

@@ -58,25 +58,26 @@ class FeatureStore(Protocol):
 class OnlineStore:
     """One workspace's online features."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, views: Mapping[str, Any] | None = None) -> None:
         """Look the views up.
 
         Args:
             store: an opened store (infra/clients.py) whose views are applied. Beside Feast's own
-                methods it has `write_newer`, and `away`, the errors of a store that does not
-                answer; all of them are raised here as FeaturesUnavailable.
+                methods it has `read_many`, `write_newer`, and `away`, the errors of a store that
+                does not answer; all of them are raised here as FeaturesUnavailable.
+            views: Feast's views by name; None = as the registry has them. Who gives them needs no
+                registry, and starts also where it is lost.
 
         Raises:
             FeaturesUnavailable: the views are not applied yet.
         """
-        known = {view.name: view for view in store.list_feature_views()}
+        known = views or {view.name: view for view in store.list_feature_views()}
         stored = [view.name for view in VIEWS.values() if view.source != "request"]
         if absent := [name for name in stored if name not in known]:
             raise FeaturesUnavailable(
                 f"the feature registry has no view {', '.join(absent)}; run `shortlist features`"
             )
         self._store = store
-        self._provider = store._get_provider()
         self._views = {name: known[name] for name in stored}
 
     def read_user(self, user_id: str, categories: Sequence[str], now: datetime) -> UserRow:
@@ -101,12 +102,13 @@ class OnlineStore:
             the whole entity, all views at once.
             Shown by: tests/features/test_store.py::test_a_row_older_than_its_ttl_counts_as_missing
         """
-        found = {view: self._read(view, [{"user_id": user_id}])[0] for view in USER_VIEWS}
         keys = [{"user_id": user_id, "category": category} for category in categories]
+        asked = [(view, [{"user_id": user_id}]) for view in USER_VIEWS]
+        answers = self._read_many([*asked, *((view, keys) for view in PAIR_VIEWS)])
+        found = {view: rows[0] for view, rows in zip(USER_VIEWS, answers, strict=False)}
         rows: dict[str, dict[str, Any]] = {}
         moments: dict[str, datetime | None] = {}
-        for view in PAIR_VIEWS:
-            per_category = self._read(view, keys)
+        for view, per_category in zip(PAIR_VIEWS, answers[len(USER_VIEWS) :], strict=True):
             moments[view] = max((m for m, _ in per_category if m), default=None)
             for category, (as_of, values) in zip(categories, per_category, strict=True):
                 if as_of is not None and is_young(view, as_of, now):
@@ -117,7 +119,10 @@ class OnlineStore:
             {view: values for view, (_, values) in found.items() if view in young},
             rows,
             missing=tuple(view for view in moments if view not in young),
-            age_s={v: (now - m).total_seconds() for v, m in moments.items() if m is not None},
+            # A clock that was set back makes rows of the future: they are new, not of negative age.
+            age_s={
+                v: max((now - m).total_seconds(), 0.0) for v, m in moments.items() if m is not None
+            },
         )
 
     def read_items(
@@ -203,23 +208,26 @@ class OnlineStore:
     def _read(
         self, view: str, keys: Sequence[dict[str, str]], only: Sequence[str] = ()
     ) -> list[Stored]:
-        """One row per key, in order; of all columns unless some are named.
+        """One row per key, in order; of all columns unless some are named."""
+        return self._read_many([(view, keys)], only)[0]
 
-        SQLite takes at most READ_LIMIT keys in one statement.
-        """
-        out: list[Stored] = []
-        with answering(self._store):
-            for start in range(0, len(keys), READ_LIMIT):
-                out += self._read_chunk(view, keys[start : start + READ_LIMIT], only)
+    def _read_many(
+        self, asked: Sequence[tuple[str, Sequence[dict[str, str]]]], only: Sequence[str] = ()
+    ) -> list[list[Stored]]:
+        """As `_read`, of several views; SQLite takes at most READ_LIMIT keys in one statement."""
+        parts = [
+            (place, view, [_entity(key) for key in keys[start : start + READ_LIMIT]])
+            for place, (view, keys) in enumerate(asked)
+            for start in range(0, len(keys), READ_LIMIT)
+        ]
+        with answering(self._store):  # each with a list of names of its own: Feast appends to it
+            answers = self._store.read_many(
+                [(self._views[view], protos, list(only) or None) for _, view, protos in parts]
+            )
+        out: list[list[Stored]] = [[] for _ in asked]
+        for (place, _, _), rows in zip(parts, answers, strict=True):
+            out[place] += [_row(as_of, values) for as_of, values in rows]
         return out
-
-    def _read_chunk(
-        self, view: str, keys: Sequence[dict[str, str]], only: Sequence[str]
-    ) -> list[Stored]:
-        protos = [_entity(key) for key in keys]
-        names = list(only) or None  # a list of its own: Feast appends to it
-        rows = self._provider.online_read(self._store.config, self._views[view], protos, names)
-        return [_row(as_of, values) for as_of, values in rows]
 
 
 def _entity(key: Mapping[str, str]) -> Any:

@@ -29,6 +29,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,11 @@ with warnings.catch_warnings():
     from feast.infra.key_encoding_utils import deserialize_entity_key
     from feast.infra.online_stores.helpers import _mmh3, _redis_key
     from feast.infra.registry.file import FileRegistryStore
+    from feast.protos.feast.core.Registry_pb2 import Registry
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
+
+log = logging.getLogger(__name__)
 
 PROJECT = "shortlist"
 """Feast's own namespace; where each workspace has its own files, one name does."""
@@ -72,6 +77,12 @@ KEY_FORMAT = 3
 VersionedRow = tuple[Any, int, datetime, dict[str, Any]]
 """Entity key, version, the moment the values hold, value by feature name; keys and values protobufs."""
 
+Asked = tuple[Any, Sequence[Any], list[str] | None]
+"""Feast's view, entity keys (protobufs), names of features; None = all."""
+
+StoredRow = tuple[datetime | None, dict[str, Any] | None]
+"""The moment the values hold, value by feature name, as Feast tells them."""
+
 
 class RenamingRegistryStore(FileRegistryStore):
     """Feast's registry file, replaced whole: a reader sees the old registry or the new one."""
@@ -95,6 +106,15 @@ class OpenedStore(FeatureStore):
     def away(self) -> tuple[type[Exception], ...]:
         """What reads and writes raise when the online store does not answer."""
         raise NotImplementedError
+
+    def read_many(self, asked: Sequence[Asked]) -> list[list[StoredRow]]:
+        """Rows of several views, in the order of the keys of each; one round trip where that is one.
+
+        Args:
+            asked: view, entity keys, names of features; None = all of the view.
+        """
+        provider = self._get_provider()
+        return [provider.online_read(self.config, *one) for one in asked]
 
     def write_newer(self, view: Any, rows: Sequence[VersionedRow], version: str) -> int:
         """Write those rows that are newer than what is stored; how many those were.
@@ -164,6 +184,21 @@ class RedisBacked(OpenedStore):
 
         return AWAY
 
+    def read_many(self, asked: Sequence[Asked]) -> list[list[StoredRow]]:
+        """As above, all in one pipeline; Feast would wait for one view before it asks for the next."""
+        rows = self._get_provider().online_store
+        commands, parts = [], []
+        for view, entities, some in asked:
+            names, fields = rows._generate_hset_keys_for_features(view, some)
+            keys = rows._generate_redis_keys_for_entities(self.config, entities)
+            commands += [(key, fields) for key in keys]
+            parts.append((view.name, names, len(keys)))
+        replies = iter(rows._read_hash_fields(self.config, commands))
+        return [
+            rows._convert_redis_values_to_protobuf(list(islice(replies, count)), name, names)
+            for name, names, count in parts
+        ]
+
     def write_newer(self, view: Any, rows: Sequence[VersionedRow], version: str) -> int:
         """As above, in Feast's own layout; each row is compared and written in one step."""
         from infra.redis_store import write_newer
@@ -225,6 +260,7 @@ def decoded_key(key: bytes) -> dict[str, str]:
 
 def clear_online(workspace: Workspace) -> None:
     """Forget every online row of this data set; a reader meets unknown users, and no error."""
+    workspace.online_mark.unlink(missing_ok=True)
     if workspace.services is None:
         workspace.feast.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(workspace.feast / "online.sqlite")) as connection, connection:
@@ -270,16 +306,33 @@ def _redis_rows(workspace: Workspace) -> dict[str, Any]:
 def _opened(
     kind: type[OpenedStore], workspace: Workspace, project: str, online: dict[str, Any]
 ) -> OpenedStore:
-    # A registry that is there is whole, and opening it writes nothing: a reader may be one that
-    # cannot write here at all.
-    if (workspace.feast / REGISTRY).exists():
+    # Opening a registry that is there writes nothing: a reader may be one that cannot write here.
+    if _is_whole(workspace.feast / REGISTRY):
         return kind(config=_config(workspace, project, online))
-    # Who finds no registry writes an empty one: behind a lock, so that of two processes the slower
-    # cannot wipe out the views that the faster has applied meanwhile.
+    # Who finds none writes an empty one: behind a lock, so that of two processes the slower cannot
+    # wipe out the views that the faster has applied meanwhile.
     with _folder_lock(workspace.feast):
+        _set_aside(workspace.feast / REGISTRY)
         store = kind(config=_config(workspace, project, online))
         assert store.registry is not None  # it is made when first asked for
     return store
+
+
+def _is_whole(registry: Path) -> bool:
+    """Whether there is a registry that can be read."""
+    try:
+        Registry.FromString(registry.read_bytes())
+    except (FileNotFoundError, DecodeError):
+        return False
+    return True
+
+
+def _set_aside(registry: Path) -> None:
+    """Move a registry that cannot be read out of the way: the views in it are made from the code."""
+    if registry.exists() and not _is_whole(registry):
+        aside = registry.with_name(f"{registry.name}.broken")
+        log.error("%s cannot be read: moved to %s, and made anew", registry.name, aside.name)
+        os.replace(registry, aside)
 
 
 @contextmanager

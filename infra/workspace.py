@@ -81,6 +81,11 @@ class Workspace:
         return self.feast / "items.json"
 
     @property
+    def online_mark(self) -> Path:
+        """As of when each batch view is online; goes with the rows when they are cleared."""
+        return self.feast / "online.json"
+
+    @property
     def bundles(self) -> Path:
         """versions/<id>/ and the pointer `current`."""
         return self.root / "bundles"

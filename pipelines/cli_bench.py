@@ -15,7 +15,7 @@ bench_app = typer.Typer(
     help="Time each stage of a request on the current bundle, fast way beside plain way.",
     invoke_without_command=True,
     epilog="Examples: [bold]shortlist bench --dataset world[/], [bold]shortlist bench pit[/], "
-    "[bold]shortlist bench parity[/]",
+    "[bold]shortlist bench parity[/], [bold]shortlist bench online[/]",
 )
 
 
@@ -75,3 +75,25 @@ def pit(
     with report(workspace.reports, "pit", [seed]) as metrics:
         metrics.update(run_bench(labels, rows, seed, folder))
     console.print(metrics)
+
+
+@bench_app.command(epilog="Example: [bold]shortlist bench online --reads 2000[/]")
+def online(
+    dataset: Dataset = "world",
+    reads: Annotated[int, typer.Option(min=1, help="Reads of a user, by each way.")] = 2_000,
+    pairs: Annotated[int, typer.Option(min=1, help="Random (item, feature) pairs.")] = 10_000,
+    seed: Seed = 0,
+) -> None:
+    """One user's online read on SQLite and Redis, idle and beside writers; item matrix against Feast.
+
+    Ends with 1 when a pair differs.
+    """
+    from pipelines.bench_online import BACKENDS, online_speed
+    from pipelines.cli import _workspace
+
+    _, workspace = _workspace(dataset)
+    with report(workspace.reports, "online", [seed]) as metrics:
+        metrics.update(online_speed(workspace, reads=reads, pairs=pairs, seed=seed))
+    console.print(metrics)
+    if any(metrics[backend]["pairs_different"] for backend in BACKENDS):
+        raise typer.Exit(1)

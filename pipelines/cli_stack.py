@@ -1,6 +1,7 @@
 """`shortlist`'s commands about the running stack; the line's own are in cli.py."""
 
 import os
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,14 @@ Dataset = Annotated[
 DatasetOfStack = Annotated[
     str | None, typer.Option("--dataset", help="Data set; SHORTLIST_DATASET when not given.")
 ]
+
+
+class StreamSource(StrEnum):
+    """What the stream's online rows can be made of again."""
+
+    states = "states"
+    log = "log"
+    lake = "lake"
 
 
 def register(app: typer.Typer) -> None:
@@ -128,20 +137,41 @@ def rebuild(
     empty: Annotated[
         bool, typer.Option("--empty", help="First forget every row; wrong but newer ones go too.")
     ] = False,
+    source: Annotated[
+        StreamSource, typer.Option("--from", help="What the stream's rows are made of.")
+    ] = StreamSource.states,
 ) -> None:
-    """Fill the online store again, from the offline store and the stream worker's states.
+    """Fill the online store again: batch rows from the offline store, the stream's from its states.
 
-    The API and the worker may run meanwhile.
+    Or from the whole log, or from the lake. The API and the worker may run meanwhile.
     """
     from pipelines.rebuild import rebuild as fill
     from pipelines.rebuild import rebuilt_as_of
 
     settings, workspace = _places(dataset)
     with report(workspace.reports, "rebuild", []) as metrics:
-        now = rebuilt_as_of(workspace)
-        found = fill(workspace, now, settings.partitions, empty=empty)
+        now, stream = rebuilt_as_of(workspace), _replay(source, settings, workspace)
+        found = fill(workspace, now, settings.partitions, empty=empty, stream=stream)
         metrics.update(found, as_of=now.isoformat())
     _show(metrics)
+
+
+def _replay(source: StreamSource, settings: Any, workspace: Any) -> Any:
+    """What `rebuild` calls for the stream's rows; None = its own way, from the states."""
+    from contextlib import closing
+
+    from infra.event_log import open_log
+    from pipelines.replay import from_lake, from_log
+    from pipelines.stream import positive_types_of
+
+    def log(online: Any) -> int:
+        with closing(open_log(workspace, settings.partitions)) as opened:
+            return from_log(workspace, online, opened, positive_types_of(workspace))
+
+    def lake(online: Any) -> int:
+        return from_lake(workspace, online, settings.partitions, positive_types_of(workspace))
+
+    return {StreamSource.states: None, StreamSource.log: log, StreamSource.lake: lake}[source]
 
 
 def recount(

@@ -7,6 +7,8 @@ user whom it meets late would start from a state that has them already.
 """
 
 import io
+import json
+import logging
 import sqlite3
 import uuid
 from collections.abc import Collection
@@ -35,6 +37,8 @@ from features.repo.views import feast_objects  # isort: skip  # imports Feast: a
 
 SEED = "seed.sqlite"
 
+log = logging.getLogger(__name__)
+
 
 def materialize(workspace: Workspace, now: datetime, only: Collection[str] = ()) -> dict:
     """Bring the online store up to `now`.
@@ -45,7 +49,8 @@ def materialize(workspace: Workspace, now: datetime, only: Collection[str] = ())
         only: batch views to write, and nothing else; none = everything.
 
     Returns:
-        rows: view -> entities written; seeded: users whose state the worker may start from.
+        rows: view -> entities written; seeded: users whose state the worker may start from. A view
+        that is online as of a later moment is left as it is: a clock was set back.
 
     Raises:
         FeaturesUnavailable: the online store does not answer; some rows may be written. Repeating
@@ -53,18 +58,41 @@ def materialize(workspace: Workspace, now: datetime, only: Collection[str] = ())
     """
     store = open_feast(workspace)
     apply_views(store, workspace.offline)
+    wanted = [
+        v.name for v in VIEWS.values() if v.source == "batch" and (not only or v.name in only)
+    ]
+    known_at = _known_at(workspace)
     with answering(store):
         rows = {
-            view.name: _batch_view(store, workspace.offline, view.name, now)
-            for view in VIEWS.values()
-            if view.source == "batch" and (not only or view.name in only)
+            view: _batch_view(store, workspace.offline, view, now)
+            for view in wanted
+            if _is_next(view, known_at, now)
         }
+    told = known_at | {view: now for view in rows}
+    write_json(workspace.online_mark, {view: at.isoformat() for view, at in told.items()})
     if not set(ITEM_VIEWS).isdisjoint(rows):
         write_json(workspace.items_mark, {"known_at": now.isoformat(), "written": uuid.uuid4().hex})
     if only:
         return {"rows": rows, "seeded": 0}
     rows["user_stream"] = _stream_rows(OnlineStore(store), workspace.offline, now)
     return {"rows": rows, "seeded": seed(workspace, now)}
+
+
+def _known_at(workspace: Workspace) -> dict[str, datetime]:
+    """Batch view -> the moment as of which it is online; none where nobody knows."""
+    if not workspace.online_mark.exists():
+        return {}
+    told = json.loads(workspace.online_mark.read_text())
+    return {view: datetime.fromisoformat(at) for view, at in told.items()}
+
+
+def _is_next(view: str, known_at: dict[str, datetime], now: datetime) -> bool:
+    """Whether rows known at `now` may replace those that are online."""
+    before = known_at.get(view)
+    if before is None or now >= before:
+        return True
+    log.warning("%s is online as of %s, rows of %s would be older: left alone", view, before, now)
+    return False
 
 
 def apply_views(store: Any, offline: Path) -> None:

@@ -1,17 +1,19 @@
-"""The online store again, from what it is a view of: the offline store and the worker's states.
+"""The online store again, from what it is a view of: the offline store, and what the stream is made of.
 
     batch rows and seeds     <- offline store (pipelines/materialize.py)
-    rows of the stream       <- states, one file per partition
+    rows of the stream       <- states, one file per partition; or the log, or the lake (replay.py)
 
 Rows are absolute and carry a version, so this may run beside a running worker: whatever the worker
 pushes meanwhile is newer and stays. Nothing of the worker's is written.
 """
 
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
 from features.item_streaming import item_row
+from features.store import OnlineStore
 from features.streaming import row_of, upgraded
 from infra.clients import clear_online
 from infra.workspace import Workspace
@@ -23,7 +25,12 @@ from pipelines.stream_state import ITEMS, USERS, PartitionState
 
 
 def rebuild(
-    workspace: Workspace, now: datetime, partitions: int, *, empty: bool = False
+    workspace: Workspace,
+    now: datetime,
+    partitions: int,
+    *,
+    empty: bool = False,
+    stream: Callable[[OnlineStore], int] | None = None,
 ) -> dict[str, Any]:
     """Fill the online store.
 
@@ -32,9 +39,10 @@ def rebuild(
         now: UTC; batch rows as they are known then.
         partitions: of the event log.
         empty: first forget every row; what is wrong but newer goes only that way.
+        stream: pushes the rows of the stream views, returns how many; None = the worker's states.
 
     Returns:
-        What `materialize` returns, and states: rows written from the worker's states.
+        What `materialize` returns, and states: rows of the stream views that were written.
 
     Raises:
         FeaturesUnavailable: the online store does not answer; repeating it is safe.
@@ -47,10 +55,12 @@ def rebuild(
         them the log would be folded from its beginning, and must be kept that long.
         Shown by: tests/pipelines/test_rebuild.py::test_an_emptied_store_is_whole_again
     """
+    workspace.online_mark.unlink(missing_ok=True)  # the rows may be gone, whatever it says
     if empty:
         clear_online(workspace)
-    filled = materialize(workspace, now)
-    return {**filled, "states": _push_states(workspace, partitions)}
+    filled, online = materialize(workspace, now), open_online(workspace)
+    states = stream(online) if stream else _push_states(workspace, online, partitions)
+    return {**filled, "states": states}
 
 
 def rebuilt_as_of(workspace: Workspace) -> datetime:
@@ -60,8 +70,8 @@ def rebuilt_as_of(workspace: Workspace) -> datetime:
     return serve_from(split_of(workspace))
 
 
-def _push_states(workspace: Workspace, partitions: int) -> int:
-    online, written = open_online(workspace), 0
+def _push_states(workspace: Workspace, online: OnlineStore, partitions: int) -> int:
+    written = 0
     for view, stage, made in (
         ("user_stream", USERS, lambda state: row_of(upgraded(state))),
         ("item_stream", ITEMS, item_row),

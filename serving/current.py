@@ -20,6 +20,8 @@ from models.funnel import recommend
 from monitoring.metrics import Metrics
 from serving.deadline import BoundedPool
 
+from features.repo.views import stored_views  # isort: skip  # imports Feast: after infra.clients
+
 READERS, READS_WAITING = 4, 12
 """A read holds the interpreter lock for most of its time: more threads would not read faster."""
 
@@ -114,12 +116,17 @@ class StoreReader:
         self.reason = "the feature store is not open yet"
 
     def open(self) -> None:
-        """Open the store if it is not; blocks for its time, and a failure is kept as the reason."""
+        """Open the store if it is not; blocks for its time, and a failure is kept as the reason.
+
+        The views are those of the code: a registry that is lost, spoiled, or says that a view is
+        being materialized keeps nobody from reading the rows.
+        """
         if self.store is not None:
             return
         try:
-            self.store = OnlineStore(open_feast(self._workspace, self._timeout_ms / 1000))
-        except Exception as error:  # a missing registry must not keep the API from answering
+            store = open_feast(self._workspace, self._timeout_ms / 1000)
+            self.store = OnlineStore(store, stored_views(self._workspace.offline))
+        except Exception as error:  # nothing here must keep the API from answering
             reason = f"the feature store cannot be opened ({type(error).__name__})"
             if reason != self.reason:
                 structlog.get_logger().error("feature store not open", exc_info=error)

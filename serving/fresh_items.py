@@ -67,6 +67,7 @@ class FreshItems:
         self._metrics, self._clock, self._deadline_s = metrics, clock, deadline_s
         self._seen: tuple[str, str] | None = None
         self._good_until: datetime | None = None
+        self._read_at: datetime | None = None
 
     def refresh(self) -> bool:
         """Read the items anew if there is a reason to; True after a swap. Blocks for its time."""
@@ -75,7 +76,8 @@ class FreshItems:
             return False
         seen = bundle.id, self._mark.read_text()
         expired = self._good_until is not None and now > self._good_until
-        if seen == self._seen and not expired:
+        went_back = self._read_at is not None and now < self._read_at  # what expired may not have
+        if seen == self._seen and not expired and not went_back:
             return False
         started = time.perf_counter()
         try:
@@ -84,7 +86,7 @@ class FreshItems:
             self._metrics.item_refreshes.labels("failed").inc()
             structlog.get_logger().warning("items not refreshed", reason=str(error))
             return False
-        self._seen, self._good_until = seen, _good_until(rows, now)
+        self._seen, self._good_until, self._read_at = seen, _good_until(rows, now), now
         if not any(rows.as_of.values()):  # a store that lost its rows is not believed
             self._metrics.item_refreshes.labels("empty").inc()
             return False

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from features.errors import ContractError
-from infra.clock import Clock, SimulatedClock, real_clock
+from infra.clock import Clock, SimulatedClock, SteadyClock, real_clock
 from infra.settings import Settings
 from serving.refusals import Refusal
 
@@ -19,7 +19,7 @@ def clock_of(settings: Settings) -> Clock:
         ContractError: a simulated clock without a start.
     """
     if settings.clock == "real":
-        return real_clock
+        return SteadyClock(real_clock)
     if settings.clock_start is None:
         raise ContractError(
             "SHORTLIST_CLOCK is simulated but SHORTLIST_CLOCK_START is not set; expected a time "

@@ -109,7 +109,7 @@ class OwnRedis:
     """A server that a test may kill, start again on the same port, and empty."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._port = folder, free_port()
+        self.folder, self._port = folder, free_port()
         self._command = redis.command(folder, self._port)
         self._log = folder / "redis.log"
         self._process: subprocess.Popen[bytes] | None = None

@@ -55,13 +55,25 @@ def feast_objects(offline: Path) -> list[Any]:
         inside the serving process, and its SQLite store has no order, which features/store.py adds.
         Shown by: tests/features/test_views.py::test_every_stored_feature_is_a_field_of_its_view
     """
-    entities = {key: Entity(name=key, value_type=ValueType.STRING) for key in JOIN_KEYS}
-    views = [
-        _feast_view(view, offline, [entities[key] for key in view.entity])
+    return [*_entities().values(), *stored_views(offline).values()]
+
+
+def stored_views(offline: Path) -> dict[str, Any]:
+    """View name -> Feast's view, of all that are stored; who only reads needs no registry for them.
+
+    Args:
+        offline: as in `feast_objects`.
+    """
+    entities = _entities()
+    return {
+        view.name: _feast_view(view, offline, [entities[key] for key in view.entity])
         for view in VIEWS.values()
         if view.source != "request"
-    ]
-    return [*entities.values(), *views]
+    }
+
+
+def _entities() -> dict[str, Any]:
+    return {key: Entity(name=key, value_type=ValueType.STRING) for key in JOIN_KEYS}
 
 
 def _feast_view(view: View, offline: Path, entities: list[Any]) -> Any:

@@ -18,10 +18,12 @@ from features.errors import FeaturesUnavailable
 from features.feature_set import CURRENT
 from features.request import UserRow, microseconds
 from features.store import OnlineStore
-from infra.clients import clear_online, open_feast
+from infra.clients import REGISTRY, OpenedStore, clear_online, open_feast
 from infra.workspace import Workspace
 from pipelines.materialize import apply_views, materialize
 from tests.features.workspaces import CATEGORIES, NOW, built_workspace
+
+from features.repo.views import stored_views  # isort: skip  # imports Feast: after infra.clients
 
 
 @pytest.fixture(scope="module")
@@ -274,6 +276,19 @@ def test_without_views_the_remedy_is_named(new_workspace, tmp_path):
         OnlineStore(open_feast(new_workspace(tmp_path)))
 
 
+def test_who_brings_the_views_needs_no_registry(workspace, online):
+    registry = workspace.feast / REGISTRY
+    kept = registry.read_bytes()
+    expected = online.read_user("u1", CATEGORIES, NOW)
+    try:
+        for spoiled in (None, b"no registry"):
+            registry.unlink() if spoiled is None else registry.write_bytes(spoiled)
+            without = OnlineStore(open_feast(workspace), stored_views(workspace.offline))
+            assert without.read_user("u1", CATEGORIES, NOW) == expected
+    finally:
+        registry.write_bytes(kept)
+
+
 def test_a_pushed_row_keeps_its_microseconds(online):
     at = microseconds(datetime(2026, 3, 1, 5, 59, 59, 123457, tzinfo=UTC))
     push(online, "exact", at)
@@ -299,6 +314,22 @@ def failing(error):
         raise error
 
     return fail
+
+
+def test_a_user_is_one_round_trip_to_redis(own_redis, tmp_path, monkeypatch):
+    workspace = built_workspace(Workspace(tmp_path, "small", own_redis.services))
+    store = open_feast(workspace)
+    online, trips = OnlineStore(store), []
+    backend = store._get_provider().online_store
+    real = backend._read_hash_fields
+    monkeypatch.setattr(
+        backend, "_read_hash_fields", lambda *asked: trips.append(len(asked[1])) or real(*asked)
+    )
+    at_once = online.read_user("u1", CATEGORIES, NOW)
+    assert trips == [2 + len(CATEGORIES)]  # two rows of the user, one for each category
+    monkeypatch.setattr(store, "read_many", lambda asked: OpenedStore.read_many(store, asked))
+    assert online.read_user("u1", CATEGORIES, NOW) == at_once  # view by view, as Feast reads
+    assert trips[1:] == [1, 1, len(CATEGORIES)]
 
 
 def test_a_redis_that_is_away_is_unavailable_until_it_is_back(own_redis, tmp_path):

@@ -45,6 +45,21 @@ def test_views_serve_while_they_are_materialized(tmp_path):
     assert config.offline_store.type == "duckdb"
 
 
+@pytest.mark.parametrize("spoiled", [b"\xff\x00noise" * 99, None], ids=["noise", "half"])
+def test_a_spoiled_registry_is_set_aside_and_made_anew(tmp_path, spoiled, caplog):
+    workspace = Workspace(tmp_path, "small")
+    apply_views(open_feast(workspace), workspace.offline)
+    path = workspace.feast / "registry.db"
+    whole = path.read_bytes()
+    path.write_bytes(spoiled or whole[: len(whole) // 2])
+    store = open_feast(workspace)
+    assert store.list_feature_views() == []
+    assert "moved to registry.db.broken, and made anew" in caplog.text
+    assert (workspace.feast / "registry.db.broken").exists()
+    apply_views(store, workspace.offline)
+    assert len(open_feast(workspace).list_feature_views()) == VIEWS_STORED
+
+
 def test_a_crash_while_writing_the_registry_leaves_the_old_one(tmp_path, monkeypatch):
     workspace = Workspace(tmp_path, "small")
     store = open_feast(workspace)

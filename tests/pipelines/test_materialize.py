@@ -14,7 +14,7 @@ import pytest
 from features.definitions import BATCH_LAG, of_view
 from features.request import microseconds
 from features.store import OnlineStore
-from infra.clients import open_feast
+from infra.clients import clear_online, open_feast
 from infra.workspace import Workspace
 from pipelines.lake import OFFSETS
 from pipelines.materialize import SEED, materialize
@@ -65,6 +65,20 @@ def test_what_the_worker_pushed_meanwhile_stays(new_workspace, tmp_path):
     report = materialize(workspace, NOW)
     assert report["rows"]["user_stream"] == 0  # the others are unchanged, and so not newer
     assert online.read_user("u1", (), NOW).history_items == ["fresh"]
+
+
+def test_a_clock_set_back_puts_no_older_rows_over_newer_ones(new_workspace, tmp_path):
+    workspace = built_workspace(new_workspace(tmp_path))
+    online = OnlineStore(open_feast(workspace))
+    items = [f"i{number}" for number in range(10)]
+    before = online.read_user("u1", CATEGORIES, NOW), online.read_items(items).matrix.tolist()
+    assert set(materialize(workspace, NOW - timedelta(days=1))["rows"]) == {"user_stream"}
+    after = online.read_user("u1", CATEGORIES, NOW), online.read_items(items).matrix.tolist()
+    assert after == before
+    clear_online(workspace)  # with the rows goes what was known of them
+    assert materialize(workspace, NOW - timedelta(days=1))["rows"]["user_daily"] > 0
+    yesterday = online.read_user("u1", CATEGORIES, NOW - timedelta(days=1))
+    assert yesterday.values["account_age_days"] == before[0].values["account_age_days"] - 1
 
 
 def test_states_that_reach_past_now_are_not_seeded(tmp_path):

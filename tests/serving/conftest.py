@@ -86,15 +86,20 @@ def shop_parts(seed: int = 7) -> Parts:
 @pytest.fixture(scope="session")
 def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a promoted bundle and applied feature views, copied for every test."""
-    from features.repo.views import feast_objects
-
     home = tmp_path_factory.mktemp("furnished")
-    shop = Shop(settings_of(home))
+    furnish(Shop(settings_of(home)))
+    return home
+
+
+def furnish(shop: Shop) -> Shop:
+    """Promote a bundle, apply the views, and let ann have chosen two items."""
+    from pipelines.materialize import apply_views
+
     shop.promote()
     shop.workspace.offline.mkdir(parents=True)
-    open_feast(shop.workspace).apply(feast_objects(shop.workspace.offline))
+    apply_views(open_feast(shop.workspace), shop.workspace.offline)
     shop.remember("ann", ["i5", "i3"])
-    return home
+    return shop
 
 
 def settings_of(home: Path) -> Settings:

@@ -102,12 +102,13 @@ def test_new_item_rows_are_served_without_a_restart(filled):
 
 def test_no_request_reads_an_item_online(filled, monkeypatch):
     read = []
-    real = OnlineStore._read
-    monkeypatch.setattr(
-        OnlineStore,
-        "_read",
-        lambda self, view, *more, **also: read.append(view) or real(self, view, *more, **also),
-    )
+    real = OnlineStore._read_many
+
+    def noted(self, asked, *more):
+        read.extend(view for view, _ in asked)
+        return real(self, asked, *more)
+
+    monkeypatch.setattr(OnlineStore, "_read_many", noted)
     with running(filled) as client:
         items = runtime(client).items
         until(lambda: items._seen is not None)
@@ -129,6 +130,19 @@ def test_what_outlived_its_ttl_becomes_the_default(filled):
     assert parts.items.refresh()
     assert (parts.matrix[:, hourly] == defaults).all()
     assert (parts.matrix != [f.default for f in CURRENT.item]).any()  # the day's rows stand
+    assert not parts.items.refresh()
+
+
+def test_rows_that_expired_by_a_clock_set_ahead_are_back_when_it_is_set_right(filled):
+    parts = Parts(filled)
+    assert parts.items.refresh()
+    before = parts.matrix
+    parts.now = AT + timedelta(days=1)
+    assert parts.items.refresh()
+    assert not np.array_equal(parts.matrix, before)
+    parts.now = AT + timedelta(seconds=1)
+    assert parts.items.refresh()
+    np.testing.assert_array_equal(parts.matrix, before)
     assert not parts.items.refresh()
 
 
