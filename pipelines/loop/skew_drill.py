@@ -1,0 +1,114 @@
+"""Days of the real funnel with and without a fault in what it reads, and whether `skew` names it.
+
+A fault is put where it would be in life: between the stores and the funnel. Nothing that compares
+knows of it.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from features.request import UserRow
+from infra.workspace import Workspace
+from monitoring.shown import Records
+from monitoring.skew import Slate, slate_of
+from pipelines.build_features import build_features
+from pipelines.days import feature_days, split_of
+from pipelines.loop import morning
+from pipelines.loop.arms import ByShop
+from pipelines.loop.day import live_through
+from pipelines.loop.pending import Pending
+from pipelines.loop.shop import Shop
+from pipelines.loop.twin import start_of
+from pipelines.world import truth as store
+from pipelines.world.generate import open_world
+from pipelines.world.population import to_us
+
+Fault = Callable[[UserRow], UserRow]
+"""From what is known of a user to what the funnel gets to read."""
+
+
+def _with(row: UserRow, **values: float) -> UserRow:
+    return replace(row, values={**row.values, **values})
+
+
+def wrong_window(row: UserRow) -> UserRow:
+    """The count of 7 days under the name of that of 30."""
+    return _with(row, positives_30d=row.values["positives_7d"])
+
+
+def null_to_zero(row: UserRow) -> UserRow:
+    """A user of whom nothing is known has been here a moment ago, it seems."""
+    unknown = UserRow.unknown().values["user_idle_days"]
+    if row.values["user_idle_days"] != unknown:
+        return row
+    return _with(row, user_idle_days=0.0)
+
+
+def counted_twice(row: UserRow) -> UserRow:
+    """A worker that added instead of replacing, and was restarted."""
+    return _with(row, impressions_24h=2 * row.values["impressions_24h"])
+
+
+FAULTS: Mapping[str, tuple[str, Fault]] = {
+    "wrong_window": ("positives_30d", wrong_window),
+    "null_to_zero": ("user_idle_days", null_to_zero),
+    "counted_twice": ("impressions_24h", counted_twice),
+}
+"""Name -> the feature that it spoils, and how."""
+
+
+@dataclass(slots=True)
+class Crooked(Shop):
+    """A shop whose reads go through a fault."""
+
+    fault: Fault
+
+    def user(self, user_id: str, now: datetime) -> UserRow:
+        """What the funnel gets to read."""
+        return self.fault(Shop.user(self, user_id, now))
+
+
+def lived(
+    seedling: Path, home: Path, requests: int, fault: Fault | None = None
+) -> tuple[Workspace, list[Slate]]:
+    """Let the arm `full` live until it has served enough, and bring its offline store up to that.
+
+    Args:
+        seedling: a world with its first bundle (one_world.made); copied.
+        home: of the copy.
+        requests: slates to return, the newest.
+        fault: in what the funnel reads; None = none.
+    """
+    shutil.copytree(seedling, home, ignore=shutil.ignore_patterns("responses", "reports"))
+    workspace, world = Workspace(home, "world"), open_world(home)
+    morning.moved(workspace)
+    state, pending = store.load_state(home), Pending(store.load_pending(home))
+    states, served, number = morning.first_states(workspace), Records(), 0
+    while len(served) < requests:
+        now = start_of(world, number)
+        views = morning.batch_rows(workspace, now)
+        if number:
+            morning.renew(
+                workspace, "full", "never", now - timedelta(days=1), now, views, [],
+                world.truth.scale, world.truth.seed,
+            )  # fmt: skip
+        shop = morning.opened(workspace, views, states, now)
+        if fault is not None:
+            shop = Crooked(shop.bundle, shop.rows, shop.states, fault)
+        day = live_through(
+            world.truth, state, pending, ByShop(world.truth, shop, "full"), "full", to_us(now)
+        )
+        served += day.served
+        number += 1
+        morning.take_in(workspace, world, day.events, start_of(world, number))
+    build_features(
+        workspace, feature_days(split_of(workspace), start_of(world, number)), "duckdb", hourly=False
+    )
+    records = (json.loads(json.dumps(value)) for _, value in served)  # as the log gives them back
+    slates = [slate for record in records if (slate := slate_of(record)) is not None]
+    return workspace, sorted(slates, key=lambda slate: (slate.at, slate.request_id))[-requests:]

@@ -1,0 +1,224 @@
+"""Every served feature computed again as training would compute it, and compared value by value.
+
+    log, topic `served`                        offline store, lake, the bundle that served
+        |  the newest slates with features          |  user and item rows known at that moment
+        v                                           v
+    (R, F) as read                    (R, F) by the same `assemble`
+                 `-> monitoring/skew.py: equal, behind, restated or skewed <-'
+
+Who reads a value a second before its successor is pushed has read a good value: where a slate differs,
+it is computed once more from what was known a little earlier (pipelines/skew_earlier.py).
+
+What can be computed again, as measured: all of it where the search is exact, and also where it is not,
+because the index is built from the bundle's own vectors, on one thread, to the same lists. What cannot:
+a price that the catalogue has replaced since, for it keeps no history; and `position`, 0 for both.
+
+python -m pipelines.skew [--requests 1000] [--until 2026-03-02T02:00:00+00:00]
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from features.errors import ContractError, NotReady
+from features.point_in_time import item_rows
+from infra.clients import open_feast
+from infra.event_log import open_log
+from infra.reports import write_json
+from infra.settings import Settings
+from infra.workspace import Workspace
+from models.bundle import Bundle, load, version_path
+from models.versions import published
+from monitoring.skew import (
+    ENOUGH,
+    EQUAL,
+    LIMIT,
+    SKEWED,
+    Finding,
+    Rows,
+    Slate,
+    compare,
+    equal,
+    over,
+    read_slates,
+    told,
+)
+from pipelines.build_features import build_features
+from pipelines.days import feature_days, split_of
+from pipelines.ingest import Log, ingest_log
+from pipelines.materialize import apply_views
+from pipelines.past import Past, read_past
+from pipelines.ranker_rows import Query, user_rows_of
+from pipelines.recompute import Known, again
+from pipelines.skew_earlier import Case, explain
+
+REQUESTS = 10_000
+MONITORED = 1_000
+"""Of the newest slates, that the monitor compares before it trains."""
+
+TOGETHER = 2_000
+"""Slates joined at once: a join of a few thousand rows costs little more than one of a few hundred."""
+
+Tell = Callable[[int], None]
+"""Called with how many slates more are done."""
+
+
+def bring_up(workspace: Workspace, log: Log, slates: Sequence[Slate], engine: str) -> None:
+    """Take the log into the lake, and compute what training would read of the slates' days."""
+    if not slates:
+        return
+    ingest_log(workspace, log)
+    first, last = slates[0].at.date() - timedelta(days=2), slates[-1].at
+    days = feature_days(split_of(workspace), last)
+    days += [day for n in range((last.date() - first).days + 1)
+             if (day := first + timedelta(days=n)) not in days and day <= days[-1]]  # fmt: skip
+    build_features(workspace, sorted(days), engine, until=last)
+    apply_views(open_feast(workspace), workspace.offline)
+
+
+def skew(
+    workspace: Workspace,
+    slates: Sequence[Slate],
+    limit: float = LIMIT,
+    tell: Tell = lambda slates: None,
+) -> dict[str, Any]:
+    """Compare logged slates with what the offline store says of them; the gate reads the outcome.
+
+    Args:
+        workspace: its lake and offline store reach to the newest slate.
+        slates: from `read_slates`, oldest first.
+        limit: share of a feature's values that may be skewed.
+        tell: called as slates are done.
+
+    Returns:
+        requests, rows, bundles, skipped: why -> slates; features: column -> Finding; over: columns
+        beyond the limit; blocked; because; served: {first, last}; limit, checked_at.
+
+    Raises:
+        NotReady: no slate can be compared.
+    """
+    there = set(published(workspace.bundles))
+    kept = [slate for slate in slates if slate.bundle in there]
+    skipped = Counter("its bundle is gone" for slate in slates if slate.bundle not in there)
+    if not kept:
+        raise NotReady(
+            f"data set '{workspace.name}' has no slate that was logged with its features"
+            + (f" ({len(slates)} of bundles that are gone)" if slates else "")
+            + "; serve some requests with a ranked bundle first"
+        )
+    past, parts, number = read_past(workspace), list[Rows](), Counter[str]()
+    for bundle_id in dict.fromkeys(slate.bundle for slate in kept):
+        bundle = load(version_path(workspace.bundles, bundle_id))
+        own = [slate for slate in kept if slate.bundle == bundle_id]
+        number[bundle_id] = len(own)
+        for first in range(0, len(own), TOGETHER):
+            parts.append(_rows(workspace, past, bundle, own[first : first + TOGETHER], tell))
+    findings = compare(parts)
+    beyond = over(findings, limit)
+    enough = len(kept) >= ENOUGH
+    found = {
+        "requests": len(kept),
+        "rows": sum(len(part.served) for part in parts),
+        "bundles": dict(number),
+        "skipped": dict(skipped),
+        "features": told(findings),
+        "over": beyond,
+        "blocked": bool(beyond) and enough,
+        "because": _because(findings, beyond, len(kept), limit),
+        "served": {"first": kept[0].at.isoformat(), "last": kept[-1].at.isoformat()},
+        "limit": limit,
+        "checked_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_json(report_path(workspace), found)
+    return found
+
+
+def report_path(workspace: Workspace) -> Path:
+    """The newest comparison, which the gate reads."""
+    return workspace.monitoring / "skew.json"
+
+
+def _rows(
+    workspace: Workspace, past: Past, bundle: Bundle, slates: Sequence[Slate], tell: Tell
+) -> Rows:
+    """Some slates of one bundle, compared."""
+    features = bundle.catalogue.features
+    if (width := slates[0].features.shape[1]) != len(features.names):
+        raise ContractError(
+            f"bundle {bundle.id} reads {len(features.names)} features, its slates log {width}; "
+            "the log belongs to another data set"
+        )
+    store, categories = open_feast(workspace), past.vocabulary["category"]
+    cases, recomputed = [], []
+    for slate, known in zip(slates, _known(past, store, bundle, slates), strict=True):
+        values = again(bundle, slate, known)
+        same = equal(features, slate.features, values)
+        verdict = np.where(same, EQUAL, SKEWED).astype(np.int8)
+        recomputed.append(values)
+        cases.append(Case(slate, known, verdict, np.zeros(same.shape)))
+        tell(int(same.all()))
+    odd = [case for case in cases if (case.verdict == SKEWED).any()]
+    explain(workspace, store, bundle, categories, odd)
+    tell(len(odd))
+    return Rows(
+        features=features,
+        served=np.vstack([slate.features for slate in slates]),
+        again=np.vstack(recomputed),
+        verdict=np.vstack([case.verdict for case in cases]),
+        behind_s=np.vstack([case.behind_s for case in cases]),
+        request_ids=[slate.request_id for slate in slates for _ in slate.item_ids],
+        item_ids=[item_id for slate in slates for item_id in slate.item_ids],
+    )
+
+
+def _known(past: Past, store: Any, bundle: Bundle, slates: Sequence[Slate]) -> list[Known]:
+    """What was known at each slate, by the joins that training makes."""
+    nothing: frozenset[str] = frozenset()
+    queries = [Query(s.user_id, s.at, s.at, nothing, dict(s.context)) for s in slates]
+    users = user_rows_of(past, store, queries)
+    ids = [item_id for slate in slates for item_id in slate.item_ids]
+    moments = [slate.at for slate in slates for _ in slate.item_ids]
+    items = item_rows(store, ids, moments, bundle.catalogue.features.item)
+    ends = np.cumsum([len(slate.item_ids) for slate in slates])[:-1]
+    return [Known(*pair) for pair in zip(users, np.split(items, ends), strict=True)]
+
+
+def _because(
+    findings: Mapping[str, Finding], beyond: Sequence[str], requests: int, limit: float
+) -> str:
+    """The verdict in a sentence."""
+    if not beyond:
+        return f"no feature is skewed in more than {limit:.2%} of its values"
+    worst = findings[beyond[0]]
+    others = f" and {len(beyond) - 1} more" if len(beyond) > 1 else ""
+    kind = f", {worst.looks_like}" if worst.looks_like else ""
+    told = f"{beyond[0]}{others} served other than trained ({worst.share:.1%} of its values{kind})"
+    return told if requests >= ENOUGH else f"{told}; {requests} requests are too few to block"
+
+
+def main() -> None:
+    """Command line of this step, after a refresh; prints the verdict as one line of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.skew", description=__doc__)
+    parser.add_argument("--requests", type=int, default=MONITORED)
+    parser.add_argument("--until", type=datetime.fromisoformat, default=None)
+    asked = parser.parse_args()
+    settings = Settings()
+    workspace = Workspace.of(settings)
+    with closing(open_log(workspace, settings.partitions)) as log:
+        slates = read_slates(log, asked.requests, until=asked.until)
+    try:
+        found = skew(workspace, slates)
+        print(json.dumps({name: found[name] for name in ("blocked", "because", "requests")}))
+    except NotReady as nothing:
+        print(json.dumps({"blocked": False, "because": str(nothing), "requests": 0}))
+
+
+if __name__ == "__main__":
+    main()
