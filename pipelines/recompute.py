@@ -4,10 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from features.definitions import ITEM_VIEWS, stored_of
 from features.request import UserRow, UserState, assemble, context_of, user_state
 from models.bundle import Bundle
 from models.funnel import Candidates, look_up, retrieve
 from monitoring.skew import Slate
+
+ITEM_COLUMNS = tuple(feature for view in ITEM_VIEWS for feature in stored_of(view))
+"""All that is stored of items, in every version: bundles of one log may read different ones."""
+
+PLACE = {feature.column: place for place, feature in enumerate(ITEM_COLUMNS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +21,7 @@ class Known:
     """What one slate is computed from."""
 
     user: UserRow
-    items: np.ndarray  # (K, Fi)
+    items: np.ndarray  # (K, ITEM_COLUMNS)
 
 
 def again(bundle: Bundle, slate: Slate, known: Known) -> np.ndarray:
@@ -31,7 +37,7 @@ def again(bundle: Bundle, slate: Slate, known: Known) -> np.ndarray:
     by_item = np.argsort(item_ix)
     places = by_item[np.searchsorted(item_ix[by_item], shown)]  # (K,)
     stored = catalogue.matrix[item_ix]
-    stored[places] = known.items
+    stored[places] = known.items[:, [PLACE[f.column] for f in catalogue.features.item]]
     context = context_of(slate.at, slate.context, catalogue)
     return assemble(user, catalogue, item_ix, context, score, rr, item_rows=stored)[places]
 

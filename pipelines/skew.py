@@ -21,20 +21,21 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from features.errors import ContractError, NotReady
-from features.point_in_time import item_rows
 from infra.clients import open_feast
 from infra.event_log import open_log
 from infra.reports import write_json
 from infra.settings import Settings
 from infra.workspace import Workspace
-from models.bundle import Bundle, load, version_path
+from models.bundle import load, version_path
 from models.versions import published
 from monitoring.skew import (
     ENOUGH,
@@ -54,10 +55,9 @@ from pipelines.build_features import build_features
 from pipelines.days import feature_days, split_of
 from pipelines.ingest import Log, ingest_log
 from pipelines.materialize import apply_views
-from pipelines.past import Past, read_past
-from pipelines.ranker_rows import Query, user_rows_of
+from pipelines.past import read_past
 from pipelines.recompute import Known, again
-from pipelines.skew_earlier import Case, explain
+from pipelines.skew_earlier import Case, Written, explain, items_known, users_known
 
 REQUESTS = 10_000
 MONITORED = 1_000
@@ -113,20 +113,19 @@ def skew(
             + (f" ({len(slates)} of bundles that are gone)" if slates else "")
             + "; serve some requests with a ranked bundle first"
         )
-    past, parts, number = read_past(workspace), list[Rows](), Counter[str]()
-    for bundle_id in dict.fromkeys(slate.bundle for slate in kept):
-        bundle = load(version_path(workspace.bundles, bundle_id))
-        own = [slate for slate in kept if slate.bundle == bundle_id]
-        number[bundle_id] = len(own)
-        for first in range(0, len(own), TOGETHER):
-            parts.append(_rows(workspace, past, bundle, own[first : first + TOGETHER], tell))
+    categories = read_past(workspace).vocabulary["category"]
+    written, parts = Written(workspace), list[Rows]()
+    for first in range(0, len(kept), TOGETHER):
+        some = kept[first : first + TOGETHER]
+        cases = _cases(workspace, written, categories, some, tell)
+        parts += [_rows(list(own)) for _, own in groupby(cases, lambda case: case.case.bundle.id)]
     findings = compare(parts)
     beyond = over(findings, limit)
     enough = len(kept) >= ENOUGH
     found = {
         "requests": len(kept),
         "rows": sum(len(part.served) for part in parts),
-        "bundles": dict(number),
+        "bundles": dict(Counter(slate.bundle for slate in kept)),
         "skipped": dict(skipped),
         "features": told(findings),
         "over": beyond,
@@ -145,49 +144,60 @@ def report_path(workspace: Workspace) -> Path:
     return workspace.monitoring / "skew.json"
 
 
-def _rows(
-    workspace: Workspace, past: Past, bundle: Bundle, slates: Sequence[Slate], tell: Tell
-) -> Rows:
-    """Some slates of one bundle, compared."""
-    features = bundle.catalogue.features
-    if (width := slates[0].features.shape[1]) != len(features.names):
-        raise ContractError(
-            f"bundle {bundle.id} reads {len(features.names)} features, its slates log {width}; "
-            "the log belongs to another data set"
-        )
-    store, categories = open_feast(workspace), past.vocabulary["category"]
-    cases, recomputed = [], []
-    for slate, known in zip(slates, _known(past, store, bundle, slates), strict=True):
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A slate and the values of the first answer, before other versions were tried."""
+
+    case: Case
+    values: np.ndarray  # (K, F)
+
+
+def _cases(
+    workspace: Workspace,
+    written: Written,
+    categories: Sequence[str],
+    slates: Sequence[Slate],
+    tell: Tell,
+) -> list[Done]:
+    """Some slates, compared by the joins that training makes; what differs, explained if it can be."""
+    store, at = open_feast(workspace), [slate.at for slate in slates]
+    users = users_known(store, slates, at, categories)
+    items = items_known(store, slates, at)
+    bundles = {
+        name: load(version_path(workspace.bundles, name)) for name in {s.bundle for s in slates}
+    }
+    done = []
+    for slate, user, rows in zip(slates, users, items, strict=True):
+        bundle, known = bundles[slate.bundle], Known(user, rows)
+        features = bundle.catalogue.features
+        if (width := slate.features.shape[1]) != len(features.names):
+            raise ContractError(
+                f"bundle {bundle.id} reads {len(features.names)} features, its slate "
+                f"{slate.request_id} logs {width}; the log belongs to another data set"
+            )
         values = again(bundle, slate, known)
         same = equal(features, slate.features, values)
         verdict = np.where(same, EQUAL, SKEWED).astype(np.int8)
-        recomputed.append(values)
-        cases.append(Case(slate, known, verdict, np.zeros(same.shape)))
+        done.append(Done(Case(slate, bundle, known, verdict, np.zeros(same.shape)), values))
         tell(int(same.all()))
-    odd = [case for case in cases if (case.verdict == SKEWED).any()]
-    explain(workspace, store, bundle, categories, odd)
+    odd = [one.case for one in done if (one.case.verdict == SKEWED).any()]
+    explain(workspace, written, store, categories, odd)
     tell(len(odd))
+    return done
+
+
+def _rows(done: Sequence[Done]) -> Rows:
+    """Slates of one bundle as rows."""
+    slates = [one.case.slate for one in done]
     return Rows(
-        features=features,
+        features=done[0].case.bundle.catalogue.features,
         served=np.vstack([slate.features for slate in slates]),
-        again=np.vstack(recomputed),
-        verdict=np.vstack([case.verdict for case in cases]),
-        behind_s=np.vstack([case.behind_s for case in cases]),
+        again=np.vstack([one.values for one in done]),
+        verdict=np.vstack([one.case.verdict for one in done]),
+        behind_s=np.vstack([one.case.behind_s for one in done]),
         request_ids=[slate.request_id for slate in slates for _ in slate.item_ids],
         item_ids=[item_id for slate in slates for item_id in slate.item_ids],
     )
-
-
-def _known(past: Past, store: Any, bundle: Bundle, slates: Sequence[Slate]) -> list[Known]:
-    """What was known at each slate, by the joins that training makes."""
-    nothing: frozenset[str] = frozenset()
-    queries = [Query(s.user_id, s.at, s.at, nothing, dict(s.context)) for s in slates]
-    users = user_rows_of(past, store, queries)
-    ids = [item_id for slate in slates for item_id in slate.item_ids]
-    moments = [slate.at for slate in slates for _ in slate.item_ids]
-    items = item_rows(store, ids, moments, bundle.catalogue.features.item)
-    ends = np.cumsum([len(slate.item_ids) for slate in slates])[:-1]
-    return [Known(*pair) for pair in zip(users, np.split(items, ends), strict=True)]
 
 
 def _because(

@@ -12,7 +12,7 @@ fit by chance. A version that is older than its tier allows does not excuse a va
 reason, a store that nobody fills.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -23,16 +23,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from features.batch import CREATED, Wanted, files_of, rows_duckdb
+from features.batch import CREATED, Wanted, files_of, midnight, rows_duckdb
 from features.definitions import (
+    BATCH_LAG,
     DAY,
     ITEM_VIEWS,
     PAIR_VIEWS,
     USER_VIEWS,
     VIEWS,
+    View,
     stored_of,
 )
-from features.feature_set import FeatureSet
 from features.point_in_time import item_rows, user_rows
 from features.request import UserRow
 from infra.duck import open_duckdb
@@ -40,10 +41,10 @@ from infra.workspace import Workspace
 from models.bundle import Bundle
 from monitoring.skew import BEHIND, BEHIND_MAX, RESTATED, SKEWED, Slate, equal
 from pipelines.days import known_day
-from pipelines.known_rows import newest
+from pipelines.known_rows import BatchRow, newest
 from pipelines.lake import read_info
 from pipelines.position_curves import curves_seen
-from pipelines.recompute import Known, again
+from pipelines.recompute import ITEM_COLUMNS, Known, again
 
 VERSIONS = 4
 """Earlier versions of a row that are tried; a push that is further behind is no delay but a fault."""
@@ -57,6 +58,7 @@ class Case:
     """A slate with values that differ; `verdict` and `behind_s` are filled in."""
 
     slate: Slate
+    bundle: Bundle
     known: Known
     verdict: np.ndarray  # (K, F) codes of monitoring.skew.VERDICTS
     behind_s: np.ndarray  # (K, F)
@@ -72,41 +74,48 @@ class Version:
 
 
 def explain(
-    workspace: Workspace, store: Any, bundle: Bundle, categories: Sequence[str], cases: list[Case]
+    workspace: Workspace,
+    written: "Written",
+    store: Any,
+    categories: Sequence[str],
+    cases: Sequence[Case],
 ) -> None:
     """Find the versions that were read; changes `verdict` and `behind_s` of the cases.
 
     Args:
-        workspace: its lake and offline store are read.
+        workspace: its offline store is read.
+        written: of the same workspace.
         store: the opened Feast store.
-        bundle: that served them all.
         categories: the vocabulary to look for.
         cases: slates with values that are SKEWED so far.
     """
     for view in VIEWS.values():
-        if view.source == "request" or not list(_files(workspace, view.name)):
+        if view.source == "request" or not _files(workspace, view.name):
             continue
-        asked = [case for case in cases if _concerns(view.name, bundle.catalogue.features, case)]
-        for case, versions in zip(
-            asked, _versions(workspace, store, bundle, categories, view.name, asked), strict=True
-        ):
-            _settle(bundle, case, versions)
+        asked = [case for case in cases if _concerns(view.name, case)]
+        for case, version in zip(asked, _restated(written, view, asked), strict=True):
+            _settle(case, version)
+        asked = [case for case in asked if _concerns(view.name, case)]
+        earlier = _earlier(workspace, store, categories, view, asked) if asked else []
+        for case, versions in zip(asked, earlier, strict=True):
+            _settle(case, versions)
 
 
-def _concerns(view: str, features: FeatureSet, case: Case) -> bool:
+def _concerns(view: str, case: Case) -> bool:
     """Whether a value differs that this view brings; a user's history is in the request's too."""
     brings = (view, "request") if view == "user_stream" else (view,)
-    places = [place for place, f in enumerate(features.features) if f.view in brings]
+    features = case.bundle.catalogue.features.features
+    places = [place for place, feature in enumerate(features) if feature.view in brings]
     return bool((case.verdict[:, places] == SKEWED).any())
 
 
-def _settle(bundle: Bundle, case: Case, versions: Sequence[Version]) -> None:
+def _settle(case: Case, versions: Sequence[Version]) -> None:
     """Take the version that explains most, if it explains more than the one known now."""
-    features, served = bundle.catalogue.features, case.slate.features
-    most = equal(features, served, again(bundle, case.slate, case.known)).sum()
+    features, served = case.bundle.catalogue.features, case.slate.features
     best: tuple[Version, np.ndarray] | None = None
+    most = equal(features, served, again(case.bundle, case.slate, case.known)).sum()
     for version in versions:
-        fits = equal(features, served, again(bundle, case.slate, version.known))
+        fits = equal(features, served, again(case.bundle, case.slate, version.known))
         if fits.sum() > most:
             best, most = (version, fits), fits.sum()
     if best is None:
@@ -118,40 +127,52 @@ def _settle(bundle: Bundle, case: Case, versions: Sequence[Version]) -> None:
     case.behind_s[explained] = version.behind_s
 
 
-def _versions(
-    workspace: Workspace, store: Any, bundle: Bundle, categories: Sequence[str],
-    view: str, cases: Sequence[Case],
-) -> list[list[Version]]:  # fmt: skip
-    """Of each case, the versions of one view to try, the nearest first."""
+def _restated(written: "Written", view: View, cases: Sequence[Case]) -> list[list[Version]]:
+    """Of each case, a daily view's rows as they were written on the slate's day."""
+    if view.source != "batch" or view.every != DAY:
+        return [[] for _ in cases]
+    days = sorted({known_day(case.slate.at) for case in cases})[-DAYS_RESTATED:]
+    rows = {day: written.known(view.name, day) for day in days}
+    return [
+        [Version(_from_rows(case, view.name, rows[day]), RESTATED, 0.0)]
+        if (day := known_day(case.slate.at)) in rows
+        else []
+        for case in cases
+    ]
+
+
+def _earlier(
+    workspace: Workspace,
+    store: Any,
+    categories: Sequence[str],
+    view: View,
+    cases: Sequence[Case],
+) -> list[list[Version]]:
+    """Of each case, one view's rows as they were known before, newest first."""
     found: list[list[Version]] = [[] for _ in cases]
-    if not cases:
-        return found
-    if VIEWS[view].every == DAY and VIEWS[view].source == "batch":
-        for place, known in _restated(workspace, bundle.catalogue.features, view, cases):
-            found[place].append(Version(known, RESTATED, 0.0))
     moments = _moments(workspace, view, [case.slate for case in cases])
-    allowed = BEHIND_MAX[VIEWS[view].tier]
     for depth in range(VERSIONS):
         asked = [place for place, some in enumerate(moments) if depth < len(some)]
-        at = [moments[place][depth] for place in asked]
-        parts = _as_known(store, bundle, categories, view, [cases[place] for place in asked], at)
+        if not asked:
+            break
+        at, own = [moments[place][depth] for place in asked], [cases[place] for place in asked]
+        parts = _as_known(store, categories, view.name, own, at)
         for place, moment, known in zip(asked, at, parts, strict=True):
             age = cases[place].slate.at - moment
-            verdict = BEHIND if age <= allowed else SKEWED
+            verdict = BEHIND if age <= BEHIND_MAX[view.tier] else SKEWED
             found[place].append(Version(known, verdict, age.total_seconds()))
     return found
 
 
-def _moments(workspace: Workspace, view: str, slates: Sequence[Slate]) -> list[list[datetime]]:
+def _moments(workspace: Workspace, view: View, slates: Sequence[Slate]) -> list[list[datetime]]:
     """When the rows that were known at each slate had become known, newest first."""
-    about = VIEWS[view]
-    if about.source == "batch":
+    if view.source == "batch":
         return [
-            [_known_at(slate.at, about.every, about.lag) - n * about.every for n in range(VERSIONS)]
+            [_known_at(slate.at, view.every, view.lag) - n * view.every for n in range(VERSIONS)]
             for slate in slates
         ]
     users = sorted({slate.user_id for slate in slates})
-    table = ds.dataset(_files(workspace, view)).to_table(
+    table = ds.dataset(_files(workspace, view.name)).to_table(
         columns=["user_id", CREATED], filter=pc.field("user_id").isin(users)
     )
     arrived = {
@@ -170,38 +191,46 @@ def _known_at(at: datetime, every: timedelta, lag: timedelta) -> datetime:
 
 
 def _as_known(
-    store: Any, bundle: Bundle, categories: Sequence[str], view: str,
-    cases: Sequence[Case], at: Sequence[datetime],
-) -> list[Known]:  # fmt: skip
+    store: Any,
+    categories: Sequence[str],
+    view: str,
+    cases: Sequence[Case],
+    at: Sequence[datetime],
+) -> list[Known]:
     """Each case with one view's rows as they were known just before a moment."""
     if view in ITEM_VIEWS:
-        columns = bundle.catalogue.features.item
-        ids = [item_id for case in cases for item_id in case.slate.item_ids]
-        moments = [
-            moment for case, moment in zip(cases, at, strict=True) for _ in case.slate.item_ids
-        ]
-        values = item_rows(store, ids, moments, columns)
-        ends = np.cumsum([len(case.slate.item_ids) for case in cases])[:-1]
+        values = items_known(store, [case.slate for case in cases], at)
         return [
-            replace(case.known, items=_with_view(case.known.items, part, view, columns))
-            for case, part in zip(cases, np.split(values, ends), strict=True)
+            replace(case.known, items=_with_view(case.known.items, part, view))
+            for case, part in zip(cases, values, strict=True)
         ]
-    queries = pd.DataFrame(
-        {
-            "user_id": [case.slate.user_id for case in cases],
-            "event_at": pd.DatetimeIndex(list(at), tz=UTC).as_unit("us"),
-        }
-    )
-    rows = user_rows(store, queries, categories)
+    rows = users_known(store, [case.slate for case in cases], at, categories)
     return [
         replace(case.known, user=_of_view(case.known.user, row, view))
         for case, row in zip(cases, rows, strict=True)
     ]
 
 
-def _with_view(items: np.ndarray, other: np.ndarray, view: str, columns: Any) -> np.ndarray:
-    """(K, Fi) with the columns of one view from `other`."""
-    own = np.array([f.view == view for f in columns])
+def users_known(
+    store: Any, slates: Sequence[Slate], at: Sequence[datetime], categories: Sequence[str]
+) -> list[UserRow]:
+    """What was known of each slate's user just before a moment."""
+    moments = pd.DatetimeIndex(list(at), tz=UTC).as_unit("us")
+    asked = pd.DataFrame({"user_id": [slate.user_id for slate in slates], "event_at": moments})
+    return user_rows(store, asked, categories)
+
+
+def items_known(store: Any, slates: Sequence[Slate], at: Sequence[datetime]) -> list[np.ndarray]:
+    """What was known of each slate's items just before a moment; (K, ITEM_COLUMNS) each."""
+    ids = [item_id for slate in slates for item_id in slate.item_ids]
+    moments = [moment for slate, moment in zip(slates, at, strict=True) for _ in slate.item_ids]
+    ends = np.cumsum([len(slate.item_ids) for slate in slates])[:-1]
+    return np.split(item_rows(store, ids, moments, ITEM_COLUMNS), ends)
+
+
+def _with_view(items: np.ndarray, other: np.ndarray, view: str) -> np.ndarray:
+    """(K, ITEM_COLUMNS) with the columns of one view from `other`."""
+    own = np.array([f.view == view for f in ITEM_COLUMNS])
     return np.where(own[None, :], other, items)
 
 
@@ -222,48 +251,45 @@ def _of_view(row: UserRow, other: UserRow, view: str) -> UserRow:
     )
 
 
-def _restated(
-    workspace: Workspace, features: FeatureSet, view: str, cases: Sequence[Case]
-) -> Iterator[tuple[int, Known]]:
-    """Cases with the rows of one daily view as they were written on the slate's day."""
-    days = sorted({known_day(case.slate.at) for case in cases})[-DAYS_RESTATED:]
-    for day in days:
-        rows = _written(workspace, view, day)
-        for place, case in enumerate(cases):
-            if known_day(case.slate.at) == day:
-                yield place, _from_rows(case, features, view, rows)
-
-
-def _from_rows(
-    case: Case, features: FeatureSet, view: str, rows: Mapping[tuple[str, ...], Any]
-) -> Known:
+def _from_rows(case: Case, view: str, rows: Mapping[tuple[str, ...], BatchRow]) -> Known:
     known, user_id = case.known, case.slate.user_id
     if view in ITEM_VIEWS:
-        defaults = {f.column: f.default for f in features.item}
-        found = [rows.get((item_id,), (None, {}))[1] for item_id in case.slate.item_ids]
-        items = [[row.get(f.column, defaults[f.column]) for f in features.item] for row in found]
-        other = np.array(items, dtype=np.float64)
-        return replace(known, items=_with_view(known.items, other, view, features.item))
+        found = [rows[(i,)][1] if (i,) in rows else {} for i in case.slate.item_ids]
+        items = [[row.get(f.column, f.default) for f in ITEM_COLUMNS] for row in found]
+        return replace(known, items=_with_view(known.items, np.array(items, np.float64), view))
     if view in PAIR_VIEWS:
-        own = {key[1]: dict(row) for key, (_, row) in rows.items() if key[0] == user_id}
-        return replace(known, user=replace(known.user, category_rows=own))
+        per_category = {key[1]: dict(row) for key, (_, row) in rows.items() if key[0] == user_id}
+        return replace(known, user=replace(known.user, category_rows=per_category))
     assert view in USER_VIEWS, view
-    own = rows.get((user_id,), (None, {}))[1]
+    own = rows[(user_id,)][1] if (user_id,) in rows else {}
     values = {f.column: float(own.get(f.column, f.default)) for f in stored_of(view)}
     return replace(known, user=replace(known.user, values={**known.user.values, **values}))
 
 
-def _written(workspace: Workspace, view: str, day: date) -> dict[tuple[str, ...], Any]:
-    """By entity, the newest row known once the day's rows were, from what had arrived by then."""
-    tables = []
-    for one in (day - timedelta(days=1), day):
-        lag = VIEWS[view].lag
-        known_at = datetime(one.year, one.month, one.day, tzinfo=UTC) + lag
-        wanted = Wanted(read_info(workspace.lake).positive_types, [one], seen_before=known_at)
-        wanted = replace(wanted, curves=curves_seen(workspace, wanted.weeks, known_at))
-        with open_duckdb() as connection:
-            tables.append(rows_duckdb(connection, workspace.lake, wanted)[view])
-    return newest({view: pa.concat_tables(tables)}, view, known_at)
+class Written:
+    """Daily rows as they were written, computed once a day from what had arrived by then."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._types = read_info(workspace.lake).positive_types
+        self._days: dict[date, Mapping[str, pa.Table]] = {}
+
+    def known(self, view: str, day: date) -> dict[tuple[str, ...], BatchRow]:
+        """By entity, its newest row once the day's were known; one day more where it has none."""
+        days = [self._day(one) for one in (day - timedelta(days=1), day)]
+        moment = midnight(day) + VIEWS[view].lag
+        return newest({view: pa.concat_tables([rows[view] for rows in days])}, view, moment)
+
+    def _day(self, day: date) -> Mapping[str, pa.Table]:
+        if day not in self._days:
+            known_at = midnight(day) + BATCH_LAG
+            wanted = Wanted(self._types, [day], seen_before=known_at)
+            curves = curves_seen(self._workspace, wanted.weeks, known_at)
+            with open_duckdb() as connection:
+                self._days[day] = rows_duckdb(
+                    connection, self._workspace.lake, replace(wanted, curves=curves)
+                )
+        return self._days[day]
 
 
 def _files(workspace: Workspace, view: str) -> list[str]:

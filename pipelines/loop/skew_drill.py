@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from features.request import UserRow
 from infra.workspace import Workspace
@@ -107,7 +106,10 @@ def lived(
         number += 1
         morning.take_in(workspace, world, day.events, start_of(world, number))
     build_features(
-        workspace, feature_days(split_of(workspace), start_of(world, number)), "duckdb", hourly=False
+        workspace,
+        feature_days(split_of(workspace), start_of(world, number)),
+        "duckdb",
+        hourly=False,
     )
     records = (json.loads(json.dumps(value)) for _, value in served)  # as the log gives them back
     slates = [slate for record in records if (slate := slate_of(record)) is not None]
