@@ -19,7 +19,7 @@ from features.errors import ContractError, RecommenderError
 from infra.reports import report
 from infra.settings import Settings
 from infra.workspace import Workspace
-from pipelines import cli_bench, cli_features, cli_loop, cli_stack, cli_stream, cli_world
+from pipelines import cli_bench, cli_features, cli_loop, cli_skew, cli_stack, cli_stream, cli_world
 from pipelines.experiments import cli as experiments
 from pipelines.lock import measured
 from pipelines.steps import Steps, console
@@ -360,6 +360,7 @@ cli_bench.register(app)
 cli_stack.register(app)
 cli_loop.register(app)
 cli_stream.register(app, cli_bench.bench_app)
+cli_skew.register(app, cli_bench.bench_app)
 app.add_typer(experiments.app)
 
 

@@ -139,6 +139,33 @@ def skew(
     return found
 
 
+def standing(workspace: Workspace, columns: Sequence[str]) -> str | None:
+    """Why the newest comparison stands against a model that reads `columns`; None = it does not.
+
+    It stands until there is a newer one: who mended the cause serves on and compares again. A model
+    that reads none of the skewed features may pass, for it is one way of mending.
+
+    Interview: Offline the challenger wins clearly. Why may it still not go live?
+        Because offline it read other values than it will read online. While a feature is skewed, its
+        evaluation is about a model that nobody will be served, however good the interval looks; so
+        the gate asks for parity first and for the better metric second.
+        Trade-off: the champion suffers from the same skew and stays; sometimes a new model that
+        leans on that feature less would already be better, and then somebody has to say --force.
+        Shown by: tests/pipelines/test_skew.py::test_a_skewed_feature_blocks_whom_it_concerns
+    """
+    path = report_path(workspace)
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text())
+    named = [name for name in found["over"] if name in columns]
+    if not found["blocked"] or not named:
+        return None
+    return (
+        f"{', '.join(named)} skewed: {found['because']}, as of {found['checked_at']}; mend it, serve "
+        "on, and run `shortlist skew --since` the moment it was mended"
+    )
+
+
 def report_path(workspace: Workspace) -> Path:
     """The newest comparison, which the gate reads."""
     return workspace.monitoring / "skew.json"

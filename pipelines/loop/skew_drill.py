@@ -6,29 +6,39 @@ knows of it.
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+from features.definitions import BY_COLUMN
 from features.request import UserRow
 from infra.workspace import Workspace
 from monitoring.shown import Records
-from monitoring.skew import Slate, slate_of
+from monitoring.skew import VERDICTS, Slate, slate_of
 from pipelines.build_features import build_features
 from pipelines.days import feature_days, split_of
 from pipelines.loop import morning
 from pipelines.loop.arms import ByShop
 from pipelines.loop.day import live_through
+from pipelines.loop.one_world import made
 from pipelines.loop.pending import Pending
+from pipelines.loop.plan import Plan
 from pipelines.loop.shop import Shop
 from pipelines.loop.twin import start_of
+from pipelines.skew import skew
 from pipelines.world import truth as store
+from pipelines.world.config import DEFAULT_FAMILY as FAMILY
 from pipelines.world.generate import open_world
 from pipelines.world.population import to_us
 
 Fault = Callable[[UserRow], UserRow]
 """From what is known of a user to what the funnel gets to read."""
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 def _with(row: UserRow, **values: float) -> UserRow:
@@ -114,3 +124,66 @@ def lived(
     records = (json.loads(json.dumps(value)) for _, value in served)  # as the log gives them back
     slates = [slate for record in records if (slate := slate_of(record)) is not None]
     return workspace, sorted(slates, key=lambda slate: (slate.at, slate.request_id))[-requests:]
+
+
+def run_drill(
+    home: Path, requests: int, faulty: int, scale: str, seed: int, progress: Progress
+) -> dict[str, Any]:
+    """A clean run and one with each fault, all from one seedling.
+
+    Args:
+        home: `Settings.home`; worlds are made below `<home>/skew-drill`, and removed at the end.
+        requests: of the clean run.
+        faulty: of each of the others.
+        scale: of the world.
+        seed: of the world and the training.
+        progress: makes a bar of a name and a total.
+
+    Returns:
+        By run: told (what `spoilt` should be and what was found), and what `skew` returns.
+    """
+    folder = home / "skew-drill"
+    shutil.rmtree(folder, ignore_errors=True)
+    plan = Plan(1, ("full",), "never", (FAMILY,), (seed,), scale)
+    seedling = made(folder / "world", plan, FAMILY, seed)
+    runs: dict[str, tuple[str | None, Fault | None, int]] = {
+        "clean": (None, None, requests),
+        **{name: (spoilt, fault, faulty) for name, (spoilt, fault) in FAULTS.items()},
+    }
+    found = {}
+    for name, (spoilt, fault, count) in runs.items():
+        workspace, slates = lived(seedling, folder / name, count, fault)
+        with progress(name, len(slates)) as tell:
+            told = skew(workspace, slates, tell=tell)
+        found[name] = {"told": {"spoilt": spoilt, **shares(told)}, **told}
+    shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
+def shares(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Of all values by dtype: how many are equal, explained and skewed; and what is named."""
+    counts: dict[str, Counter[str]] = {"integers": Counter(), "floats": Counter()}
+    for name, one in told["features"].items():
+        kind = "floats" if BY_COLUMN[name].dtype == "float" else "integers"
+        counts[kind].update({verdict: one[verdict] for verdict in ("rows", *VERDICTS)})
+    return {
+        **{
+            kind: {verdict: count[verdict] / count["rows"] for verdict in VERDICTS}
+            for kind, count in counts.items()
+        },
+        "named": {name: told["features"][name]["looks_like"] for name in told["over"]},
+    }
+
+
+def failures(found: Mapping[str, Any]) -> list[str]:
+    """What a drill should have shown and did not."""
+    missed = []
+    for name, run in found.items():
+        spoilt = run["told"]["spoilt"]
+        expected = [] if spoilt is None else [spoilt]
+        if run["over"] != expected:
+            missed.append(f"{name}: expected {expected or 'nothing'}, found {run['over']}")
+        worst = {column: one["skewed"] for column, one in run["features"].items() if one["skewed"]}
+        if spoilt is None and worst:
+            missed.append(f"{name}: skewed values of {', '.join(worst)}")
+    return missed

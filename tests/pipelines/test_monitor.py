@@ -82,7 +82,9 @@ class Script:
         name = module.removeprefix("pipelines.")
         self.asked.append(name)
         self.arguments.append(list(arguments))
-        answer = self.answers.get(name, {"data_until": NOW.isoformat(), "champion": None})
+        usual = {"data_until": NOW.isoformat(), "champion": None}
+        even = {"blocked": False, "because": "no feature is skewed", "requests": 1000}
+        answer = self.answers.get(name, even if name == "skew" else usual)
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -240,8 +242,9 @@ def test_drift_trains_on_the_newest_events_and_a_pause_follows(
     monitor = scripted(home, clock, script, drift_every_s=1, retrain_pause_s=3600)
     assert monitor.round()
     assert script.asked[0] == "refresh_hours"
-    assert script.asked[1:5] == ["check_drift", "refresh", "train_retrieval", "challenge"]
-    assert "76% of the input columns drifted" in script.arguments[4]
+    assert script.asked[1:4] == ["check_drift", "refresh", "skew"]
+    assert script.asked[4:6] == ["train_retrieval", "challenge"]
+    assert "76% of the input columns drifted" in script.arguments[5]
     assert count(monitor, "shortlist_monitor_trainings_total", outcome="refused") == 1
     assert count(monitor, "shortlist_monitor_drift_share") == 0.76
     assert recall(monitor.workspace).outcome == "refused"
@@ -314,7 +317,7 @@ def test_who_finds_the_lock_taken_waits_for_another_round(opened: Path, tmp_path
         assert monitor.round()
     assert script.asked == ["tracking"]
     assert monitor.round()
-    assert script.since(1)[:3] == ["refresh", "train_retrieval", "challenge"]
+    assert script.since(1)[:4] == ["refresh", "skew", "train_retrieval", "challenge"]
 
 
 def test_a_store_that_does_not_answer_is_a_failure_and_not_an_empty_one(
