@@ -23,7 +23,7 @@ import numpy as np
 
 from features.definitions import Feature
 from features.feature_set import FeatureSet
-from infra.event_log import Reader
+from infra.event_log import Reader, RecordsGone
 
 FLOAT_TOLERANCE = 1e-6
 """Relative. The model reads 32-bit floats, whose own step is a tenth of this."""
@@ -87,6 +87,7 @@ class Finding:
     restated: int
     skewed: int
     worst: float  # largest difference among the skewed
+    restated_most: float  # and among the restated
     behind_s_max: float
     looks_like: str | None  # what most of the skewed values have in common
     example: Mapping[str, Any] | None  # request_id, item_id, served, recomputed
@@ -141,8 +142,9 @@ def _between(log: Reader, partition: int, begin: int, end: int) -> list[Mapping[
     while begin < end:
         try:
             records = log.read("served", partition, begin, end - begin)
-        except LookupError:  # retention took the oldest ones
-            return values
+        except RecordsGone as gone:  # retention took the oldest ones
+            begin += gone.count
+            continue
         if not records:
             break
         values += [record.value for record in records if record.offset < end]
@@ -187,12 +189,12 @@ def compare(parts: Sequence[Rows]) -> dict[str, Finding]:
     Interview: Your offline metrics are fine and the click rate fell. What do you check first?
         Whether the model reads online what it was trained on. Serving logs the exact values it
         used; a job computes the same rows again as training would, and compares value by value. A
-        drift report cannot stand in for it: a count over 7 days in place of 30 has an ordinary
-        distribution and is wrong in nearly every row.
+        drift report cannot stand in for it: another user's values have an ordinary distribution
+        and are wrong in nearly every row.
         Trade-off: every logged row is as wide as the model's input, so it is sampled, and a value
         that changes rightly after it was read (a late event, a row on its way) has to be told
         apart from a wrong one, or the alarm is never quiet.
-        Shown by: tests/monitoring/test_skew.py::test_a_wrong_window_is_named_where_drift_is_silent
+        Shown by: tests/monitoring/test_skew.py::test_another_users_values_are_found_where_drift_is_silent
     """
     by_name: dict[str, list[tuple[Rows, int]]] = {}
     for part in parts:
@@ -214,17 +216,21 @@ def told(findings: Mapping[str, Finding]) -> dict[str, dict[str, Any]]:
 
 def _finding(found: Sequence[tuple[Rows, int]]) -> Finding:
     counts = Counter[int]()
-    worst, behind_s, example = 0.0, 0.0, None
+    worst, restated, behind_s, example = 0.0, 0.0, 0.0, None
     looks = Counter[str]()
     for part, place in found:
         verdict = part.verdict[:, place]
         counts.update(verdict.tolist())
         behind_s = max(behind_s, float(part.behind_s[verdict == BEHIND, place].max(initial=0.0)))
+        gaps = np.nan_to_num(
+            np.abs(part.served[:, place].astype(np.float64) - part.again[:, place])
+        )
+        restated = max(restated, float(gaps[verdict == RESTATED].max(initial=0.0)))
         wrong = np.flatnonzero(verdict == SKEWED)
         if not len(wrong):
             continue
         looks.update(_kinds(part, place, wrong))
-        gap = np.nan_to_num(np.abs(part.served[wrong, place] - part.again[wrong, place]), nan=0.0)
+        gap = gaps[wrong]
         if example is None or gap.max() > worst:
             example = _example(part, place, int(wrong[gap.argmax()]))
         worst = max(worst, float(gap.max()))
@@ -232,6 +238,7 @@ def _finding(found: Sequence[tuple[Rows, int]]) -> Finding:
         rows=sum(counts.values()),
         **{name: counts[code] for code, name in enumerate(VERDICTS)},
         worst=worst,
+        restated_most=restated,
         behind_s_max=behind_s,
         looks_like=_most(looks, counts[SKEWED]),
         example=example,

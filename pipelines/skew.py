@@ -52,7 +52,7 @@ from monitoring.skew import (
     told,
 )
 from pipelines.build_features import build_features
-from pipelines.days import feature_days, split_of
+from pipelines.days import feature_days, known_day, split_of
 from pipelines.ingest import Log, ingest_log
 from pipelines.materialize import apply_views
 from pipelines.past import read_past
@@ -72,14 +72,24 @@ Tell = Callable[[int], None]
 
 def bring_up(workspace: Workspace, log: Log, slates: Sequence[Slate], engine: str) -> None:
     """Take the log into the lake, and compute what training would read of the slates' days."""
-    if not slates:
-        return
-    ingest_log(workspace, log)
-    first, last = slates[0].at.date() - timedelta(days=2), slates[-1].at
-    days = feature_days(split_of(workspace), last)
-    days += [day for n in range((last.date() - first).days + 1)
-             if (day := first + timedelta(days=n)) not in days and day <= days[-1]]  # fmt: skip
-    build_features(workspace, sorted(days), engine, until=last)
+    if slates:
+        ingest_log(workspace, log)
+        make_offline(workspace, slates, engine)
+
+
+def make_offline(
+    workspace: Workspace, slates: Sequence[Slate], engine: str, hourly: bool = True
+) -> None:
+    """Features from two days before the first slate on, so that it finds rows of every age.
+
+    The days that training asks for stay among them, or it would find them gone.
+    """
+    begin, until = slates[0].at.date() - timedelta(days=2), slates[-1].at
+    last = known_day(until)
+    own = {begin + timedelta(days=n) for n in range((last - begin).days + 1)}
+    trained_on = {day for day in feature_days(split_of(workspace), until) if day <= last}
+    days = sorted(own | trained_on)
+    build_features(workspace, days, engine, until=until, hourly=hourly)
     apply_views(open_feast(workspace), workspace.offline)
 
 

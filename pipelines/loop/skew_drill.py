@@ -19,8 +19,6 @@ from features.request import UserRow
 from infra.workspace import Workspace
 from monitoring.shown import Records
 from monitoring.skew import VERDICTS, Slate, slate_of
-from pipelines.build_features import build_features
-from pipelines.days import feature_days, split_of
 from pipelines.loop import morning
 from pipelines.loop.arms import ByShop
 from pipelines.loop.day import live_through
@@ -29,7 +27,7 @@ from pipelines.loop.pending import Pending
 from pipelines.loop.plan import Plan
 from pipelines.loop.shop import Shop
 from pipelines.loop.twin import start_of
-from pipelines.skew import skew
+from pipelines.skew import make_offline, skew
 from pipelines.world import truth as store
 from pipelines.world.config import DEFAULT_FAMILY as FAMILY
 from pipelines.world.generate import open_world
@@ -82,8 +80,22 @@ class Crooked(Shop):
         return self.fault(Shop.user(self, user_id, now))
 
 
+Bent = Callable[[Shop], Shop]
+"""From the shop of a morning to the one that serves that day."""
+
+
+def straight(shop: Shop) -> Shop:
+    """No fault."""
+    return shop
+
+
+def with_fault(fault: Fault) -> Bent:
+    """A shop whose funnel reads users through a fault."""
+    return lambda shop: Crooked(shop.bundle, shop.rows, shop.states, fault)
+
+
 def lived(
-    seedling: Path, home: Path, requests: int, fault: Fault | None = None
+    seedling: Path, home: Path, requests: int, bent: Bent = straight
 ) -> tuple[Workspace, list[Slate]]:
     """Let the arm `full` live until it has served enough, and bring its offline store up to that.
 
@@ -91,7 +103,7 @@ def lived(
         seedling: a world with its first bundle (one_world.made); copied.
         home: of the copy.
         requests: slates to return, the newest.
-        fault: in what the funnel reads; None = none.
+        bent: what is wrong with the shop.
     """
     shutil.copytree(seedling, home, ignore=shutil.ignore_patterns("responses", "reports"))
     workspace, world = Workspace(home, "world"), open_world(home)
@@ -106,24 +118,23 @@ def lived(
                 workspace, "full", "never", now - timedelta(days=1), now, views, [],
                 world.truth.scale, world.truth.seed,
             )  # fmt: skip
-        shop = morning.opened(workspace, views, states, now)
-        if fault is not None:
-            shop = Crooked(shop.bundle, shop.rows, shop.states, fault)
+        shop = bent(morning.opened(workspace, views, states, now))
         day = live_through(
             world.truth, state, pending, ByShop(world.truth, shop, "full"), "full", to_us(now)
         )
         served += day.served
         number += 1
         morning.take_in(workspace, world, day.events, start_of(world, number))
-    build_features(
-        workspace,
-        feature_days(split_of(workspace), start_of(world, number)),
-        "duckdb",
-        hourly=False,
-    )
-    records = (json.loads(json.dumps(value)) for _, value in served)  # as the log gives them back
+    slates = logged(served)[-requests:]
+    make_offline(workspace, slates, "duckdb", hourly=False)
+    return workspace, slates
+
+
+def logged(served: Records) -> list[Slate]:
+    """Slates as the log gives them back, oldest first."""
+    records = (json.loads(json.dumps(value)) for _, value in served)
     slates = [slate for record in records if (slate := slate_of(record)) is not None]
-    return workspace, sorted(slates, key=lambda slate: (slate.at, slate.request_id))[-requests:]
+    return sorted(slates, key=lambda slate: (slate.at, slate.request_id))
 
 
 def run_drill(
@@ -146,13 +157,13 @@ def run_drill(
     shutil.rmtree(folder, ignore_errors=True)
     plan = Plan(1, ("full",), "never", (FAMILY,), (seed,), scale)
     seedling = made(folder / "world", plan, FAMILY, seed)
-    runs: dict[str, tuple[str | None, Fault | None, int]] = {
-        "clean": (None, None, requests),
-        **{name: (spoilt, fault, faulty) for name, (spoilt, fault) in FAULTS.items()},
+    runs: dict[str, tuple[str | None, Bent, int]] = {
+        "clean": (None, straight, requests),
+        **{name: (spoilt, with_fault(fault), faulty) for name, (spoilt, fault) in FAULTS.items()},
     }
     found = {}
-    for name, (spoilt, fault, count) in runs.items():
-        workspace, slates = lived(seedling, folder / name, count, fault)
+    for name, (spoilt, bent, count) in runs.items():
+        workspace, slates = lived(seedling, folder / name, count, bent)
         with progress(name, len(slates)) as tell:
             told = skew(workspace, slates, tell=tell)
         found[name] = {"told": {"spoilt": spoilt, **shares(told)}, **told}
