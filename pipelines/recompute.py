@@ -24,7 +24,12 @@ class Known:
     items: np.ndarray  # (K, ITEM_COLUMNS)
 
 
-def again(bundle: Bundle, slate: Slate, known: Known) -> np.ndarray:
+def candidates(bundle: Bundle, slate: Slate, known: Known) -> Candidates:
+    """What the funnel finds for the slate's user; of all that is known it reads the history only."""
+    return retrieve(bundle, user_state(known.user, bundle.catalogue), len(slate.item_ids))
+
+
+def again(bundle: Bundle, slate: Slate, known: Known, found: Candidates) -> np.ndarray:
     """(K, F) features of a slate's items, by the funnel's own arithmetic.
 
     All candidates are assembled and the shown ones taken out: the last digits of a cosine depend on
@@ -33,7 +38,7 @@ def again(bundle: Bundle, slate: Slate, known: Known) -> np.ndarray:
     catalogue = bundle.catalogue
     user = user_state(known.user, catalogue)
     shown = np.array([catalogue.index[item_id] for item_id in slate.item_ids], dtype=np.int64)
-    item_ix, score, rr = _with(bundle, user, retrieve(bundle, user, len(shown)), shown)
+    item_ix, score, rr = _with(bundle, user, found, shown)
     by_item = np.argsort(item_ix)
     places = by_item[np.searchsorted(item_ix[by_item], shown)]  # (K,)
     stored = catalogue.matrix[item_ix]

@@ -56,7 +56,7 @@ from pipelines.days import feature_days, known_day, split_of
 from pipelines.ingest import Log, ingest_log
 from pipelines.materialize import apply_views
 from pipelines.past import read_past
-from pipelines.recompute import Known, again
+from pipelines.recompute import Known, again, candidates
 from pipelines.skew_earlier import Case, Written, explain, items_known, users_known
 
 REQUESTS = 10_000
@@ -212,10 +212,12 @@ def _cases(
                 f"bundle {bundle.id} reads {len(features.names)} features, its slate "
                 f"{slate.request_id} logs {width}; the log belongs to another data set"
             )
-        values = again(bundle, slate, known)
+        found = candidates(bundle, slate, known)
+        values = again(bundle, slate, known, found)
         same = equal(features, slate.features, values)
         verdict = np.where(same, EQUAL, SKEWED).astype(np.int8)
-        done.append(Done(Case(slate, bundle, known, verdict, np.zeros(same.shape)), values))
+        case = Case(slate, bundle, known, found, values, verdict, np.zeros(same.shape))
+        done.append(Done(case, values))
         tell(int(same.all()))
     odd = [one.case for one in done if (one.case.verdict == SKEWED).any()]
     explain(workspace, written, store, categories, odd)

@@ -39,12 +39,13 @@ from features.request import UserRow
 from infra.duck import open_duckdb
 from infra.workspace import Workspace
 from models.bundle import Bundle
+from models.funnel import Candidates
 from monitoring.skew import BEHIND, BEHIND_MAX, RESTATED, SKEWED, Slate, equal
 from pipelines.days import known_day
 from pipelines.known_rows import BatchRow, newest
 from pipelines.lake import read_info
 from pipelines.position_curves import curves_seen
-from pipelines.recompute import ITEM_COLUMNS, Known, again
+from pipelines.recompute import ITEM_COLUMNS, Known, again, candidates
 
 VERSIONS = 4
 """Earlier versions of a row that are tried; a push that is further behind is no delay but a fault."""
@@ -55,11 +56,13 @@ DAYS_RESTATED = 14
 
 @dataclass(slots=True)
 class Case:
-    """A slate with values that differ; `verdict` and `behind_s` are filled in."""
+    """A slate computed again; what explains its values is filled in."""
 
     slate: Slate
     bundle: Bundle
     known: Known
+    found: Candidates
+    values: np.ndarray  # (K, F) computed from what is known
     verdict: np.ndarray  # (K, F) codes of monitoring.skew.VERDICTS
     behind_s: np.ndarray  # (K, F)
 
@@ -112,15 +115,19 @@ def _concerns(view: str, case: Case) -> bool:
 def _settle(case: Case, versions: Sequence[Version]) -> None:
     """Take the version that explains most, if it explains more than the one known now."""
     features, served = case.bundle.catalogue.features, case.slate.features
-    best: tuple[Version, np.ndarray] | None = None
-    most = equal(features, served, again(case.bundle, case.slate, case.known)).sum()
+    best: tuple[Version, Candidates, np.ndarray, np.ndarray] | None = None
+    most = int(equal(features, served, case.values).sum())
     for version in versions:
-        fits = equal(features, served, again(case.bundle, case.slate, version.known))
-        if fits.sum() > most:
-            best, most = (version, fits), fits.sum()
+        same_history = version.known.user.history_items == case.known.user.history_items
+        found = case.found if same_history else candidates(case.bundle, case.slate, version.known)
+        values = again(case.bundle, case.slate, version.known, found)
+        fits = equal(features, served, values)
+        if fits.sum() <= most:
+            continue
+        most, best = int(fits.sum()), (version, found, values, fits)
     if best is None:
         return
-    version, fits = best
+    version, case.found, case.values, fits = best
     explained = fits & (case.verdict == SKEWED)
     case.known = version.known
     case.verdict[explained] = version.verdict

@@ -1,5 +1,6 @@
 """Days of the real funnel, computed again: nothing is found where nothing is wrong, and every fault is."""
 
+import json
 import shutil
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from pipelines.loop.skew_drill import FAULTS, lived, shares, with_fault
 from pipelines.promote import promote
 from pipelines.skew import report_path, skew, standing
 
-REQUESTS, WITH_FAULT = 300, 120
+REQUESTS, WITH_FAULT = 400, 120
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ def wrong_window(seedling, tmp_path_factory):
 
 
 def test_without_a_fault_nothing_is_skewed(clean):
-    workspace, slates, found = clean
+    workspace, _, found = clean
     assert (found["requests"], found["rows"]) == (REQUESTS, 10 * REQUESTS)
     assert len(found["bundles"]) == 2, "each night has its own, and each is compared by its own"
     assert not any(one["skewed"] for one in found["features"].values())
@@ -104,7 +105,7 @@ def test_each_fault_is_named(seedling, tmp_path, name):
 
 
 def test_a_skewed_feature_blocks_whom_it_concerns(wrong_window):
-    workspace, slates, found = wrong_window
+    workspace, _, found = wrong_window
     assert found["over"] == ["positives_30d"]
     assert found["features"]["positives_30d"]["looks_like"] == "looks like window 7 d"
     champion = current(workspace.bundles)
@@ -157,8 +158,10 @@ def test_rows_that_nobody_renewed_are_stale(seedling, tmp_path):
         return Shop(shop.bundle, kept[0], shop.states)
 
     workspace, slates = lived(seedling, tmp_path / "home", REQUESTS, frozen)
-    second = [slate for slate in slates if slate.at - slates[0].at > timedelta(hours=18)]
-    late = [slate for slate in second if slate.at.hour >= 10][:WITH_FAULT]
+    night = slates[-1].at.replace(hour=2, minute=0) - timedelta(
+        days=1
+    )  # the last slates are before 2
+    late = [slate for slate in slates if slate.at > night + timedelta(hours=7)]
     assert len(late) > ENOUGH
     found = skew(workspace, late)
     age = found["features"]["account_age_days"]
@@ -177,9 +180,13 @@ def test_the_command_reads_the_log_and_ends_by_the_verdict(clean, tmp_path, monk
     monkeypatch.setenv("SHORTLIST_HOME", str(home))
     monkeypatch.setenv("SHORTLIST_ENGINE", "duckdb")
     asked = CliRunner().invoke(app, ["skew", "--requests", "30"])
-    assert asked.exit_code == 0, asked.output
-    assert (copy.reports / "skew.json").exists()
-    assert "30 requests" in " ".join(asked.output.split())
+    assert asked.exit_code == 1, asked.output
+    told = json.loads((copy.reports / "skew.json").read_text())["metrics"]
+    assert told["requests"] == 30
+    # Offline there are rows by the hour; this shop never read any, and is told so.
+    assert {BY_COLUMN[name].view for name in told["over"]} == {"item_hourly"}
+    assert told["features"]["item_positives_24h"]["looks_like"] == "null as default"
+    assert "30 requests are too few to block" in " ".join(asked.output.split())
     with pytest.raises(NotReady, match="no slate that was logged with its features"):
         skew(copy, [])
 
