@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def skew(
 
     Returns:
         requests, rows, bundles, skipped: why -> slates; features: column -> Finding; over: columns
-        beyond the limit; blocked; because; served: {first, last}; limit, checked_at.
+        beyond the limit; blocked; because; served: {first, last}; limit.
 
     Raises:
         NotReady: no slate can be compared.
@@ -143,7 +143,6 @@ def skew(
         "because": _because(findings, beyond, len(kept), limit),
         "served": {"first": kept[0].at.isoformat(), "last": kept[-1].at.isoformat()},
         "limit": limit,
-        "checked_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_json(report_path(workspace), found)
     return found
@@ -161,7 +160,7 @@ def standing(workspace: Workspace, columns: Sequence[str]) -> str | None:
         the gate asks for parity first and for the better metric second.
         Trade-off: the champion suffers from the same skew and stays; sometimes a new model that
         leans on that feature less would already be better, and then somebody has to say --force.
-        Shown by: tests/pipelines/test_skew.py::test_a_skewed_feature_blocks_whom_it_concerns
+        Shown by: tests/pipelines/loop/test_skew.py::test_a_skewed_feature_blocks_whom_it_concerns
     """
     path = report_path(workspace)
     if not path.exists():
@@ -171,7 +170,7 @@ def standing(workspace: Workspace, columns: Sequence[str]) -> str | None:
     if not found["blocked"] or not named:
         return None
     return (
-        f"{', '.join(named)} skewed: {found['because']}, as of {found['checked_at']}; mend it, serve "
+        f"{', '.join(named)} skewed: {found['because']}, up to {found['served']['last']}; mend it, serve "
         "on, and run `shortlist skew --since` the moment it was mended"
     )
 

@@ -6,7 +6,7 @@ identity and cost nobody a run.
 
 from functools import partial
 
-from pipelines.experiments import e02, e04, e47a, e47b, e47e, own_tables
+from pipelines.experiments import e02, e04, e12, e47a, e47b, e47e, own_tables
 from pipelines.experiments.charts import bars_by_family, lines_by_family, places_in_range
 from pipelines.experiments.click_models import ASSUMED
 from pipelines.experiments.runner import Experiment
@@ -36,6 +36,17 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             axis="slots; vertical: AUC",
         ),
         own_tables.gates,
+    ),
+    Experiment(
+        e12.CARD,
+        e12.measure,
+        partial(
+            lines_by_family,
+            names={name: name for name in ("clicks lost", "calibration error added")},
+            across=e12.NAMES,
+            axis="fault; vertical: share of expected clicks, and of probability",
+        ),
+        own_tables.faults,
     ),
     Experiment(
         e47a.CARD,
