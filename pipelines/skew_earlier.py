@@ -14,7 +14,7 @@ reason, a store that nobody fills.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from features.batch import CREATED, Wanted, files_of, midnight, rows_duckdb
+from features.batch import CREATED, Wanted, files_of, rows_duckdb
 from features.definitions import (
-    BATCH_LAG,
     DAY,
     ITEM_VIEWS,
     PAIR_VIEWS,
@@ -41,7 +40,6 @@ from infra.workspace import Workspace
 from models.bundle import Bundle
 from models.funnel import Candidates
 from monitoring.skew import BEHIND, BEHIND_MAX, RESTATED, SKEWED, Slate, equal
-from pipelines.days import known_day
 from pipelines.known_rows import BatchRow, newest
 from pipelines.lake import read_info
 from pipelines.position_curves import curves_seen
@@ -50,8 +48,8 @@ from pipelines.recompute import ITEM_COLUMNS, Known, again, candidates
 VERSIONS = 4
 """Earlier versions of a row that are tried; a push that is further behind is no delay but a fault."""
 
-DAYS_RESTATED = 14
-"""Newest days whose batch rows are computed as they were: a second or so each."""
+MOMENTS_RESTATED = 60
+"""Newest days, and hours, whose batch rows are computed as they were: a fraction of a second each."""
 
 
 @dataclass(slots=True)
@@ -135,16 +133,18 @@ def _settle(case: Case, versions: Sequence[Version]) -> None:
 
 
 def _restated(written: "Written", view: View, cases: Sequence[Case]) -> list[list[Version]]:
-    """Of each case, a daily view's rows as they were written on the slate's day."""
-    if view.source != "batch" or view.every != DAY:
+    """Of each case, a batch view's rows as they were written for the slate's day or hour."""
+    if view.source != "batch":
         return [[] for _ in cases]
-    days = sorted({known_day(case.slate.at) for case in cases})[-DAYS_RESTATED:]
-    rows = {day: written.known(view.name, day) for day in days}
+    moments = [_moment(case.slate.at, view) for case in cases]
+    rows = {
+        moment: written.known(view, moment) for moment in sorted(set(moments))[-MOMENTS_RESTATED:]
+    }
     return [
-        [Version(_from_rows(case, view.name, rows[day]), RESTATED, 0.0)]
-        if (day := known_day(case.slate.at)) in rows
+        [Version(_from_rows(case, view.name, rows[moment]), RESTATED, 0.0)]
+        if moment in rows
         else []
-        for case in cases
+        for case, moment in zip(cases, moments, strict=True)
     ]
 
 
@@ -175,7 +175,7 @@ def _moments(workspace: Workspace, view: View, slates: Sequence[Slate]) -> list[
     """When the rows that were known at each slate had become known, newest first."""
     if view.source == "batch":
         return [
-            [_known_at(slate.at, view.every, view.lag) - n * view.every for n in range(VERSIONS)]
+            [_moment(slate.at, view) + view.lag - n * view.every for n in range(VERSIONS)]
             for slate in slates
         ]
     users = sorted({slate.user_id for slate in slates})
@@ -192,9 +192,10 @@ def _moments(workspace: Workspace, view: View, slates: Sequence[Slate]) -> list[
     ]
 
 
-def _known_at(at: datetime, every: timedelta, lag: timedelta) -> datetime:
-    """When the newest batch rows known at `at` became known."""
-    return at - (at - lag - datetime(1970, 1, 1, tzinfo=UTC)) % every
+def _moment(at: datetime, view: View) -> datetime:
+    """The day or hour whose rows were the newest known at `at`."""
+    known = at - view.lag
+    return known - (known - datetime(1970, 1, 1, tzinfo=UTC)) % view.every
 
 
 def _as_known(
@@ -274,29 +275,34 @@ def _from_rows(case: Case, view: str, rows: Mapping[tuple[str, ...], BatchRow]) 
 
 
 class Written:
-    """Daily rows as they were written, computed once a day from what had arrived by then."""
+    """Batch rows as they were written, computed once a moment from what had arrived by then."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._types = read_info(workspace.lake).positive_types
-        self._days: dict[date, Mapping[str, pa.Table]] = {}
+        self._made: dict[tuple[timedelta, datetime], Mapping[str, pa.Table]] = {}
 
-    def known(self, view: str, day: date) -> dict[tuple[str, ...], BatchRow]:
-        """By entity, its newest row once the day's were known; one day more where it has none."""
-        days = [self._day(one) for one in (day - timedelta(days=1), day)]
-        moment = midnight(day) + VIEWS[view].lag
-        return newest({view: pa.concat_tables([rows[view] for rows in days])}, view, moment)
+    def known(self, view: View, moment: datetime) -> dict[tuple[str, ...], BatchRow]:
+        """By entity, its newest row once those of `moment` were known; older ones within the TTL."""
+        assert view.ttl is not None, f"{view.name} is a batch view and needs a TTL"
+        moments = [
+            moment - n * view.every for n in range((view.ttl - view.lag) // view.every, -1, -1)
+        ]
+        tables = [self._rows(view, one)[view.name] for one in moments]
+        return newest({view.name: pa.concat_tables(tables)}, view.name, moment + view.lag)
 
-    def _day(self, day: date) -> Mapping[str, pa.Table]:
-        if day not in self._days:
-            known_at = midnight(day) + BATCH_LAG
-            wanted = Wanted(self._types, [day], seen_before=known_at)
+    def _rows(self, view: View, moment: datetime) -> Mapping[str, pa.Table]:
+        key = view.every, moment
+        if key not in self._made:
+            known_at = moment + view.lag
+            asked = {"days": [moment.date()]} if view.every == DAY else {"hours": [moment]}
+            wanted = Wanted(self._types, **asked, seen_before=known_at)  # type: ignore[arg-type]
             curves = curves_seen(self._workspace, wanted.weeks, known_at)
             with open_duckdb() as connection:
-                self._days[day] = rows_duckdb(
+                self._made[key] = rows_duckdb(
                     connection, self._workspace.lake, replace(wanted, curves=curves)
                 )
-        return self._days[day]
+        return self._made[key]
 
 
 def _files(workspace: Workspace, view: str) -> list[str]:
