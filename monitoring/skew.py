@@ -277,7 +277,8 @@ def _explanations(
     part: Rows, place: int, wrong: np.ndarray, served: np.ndarray, again: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
     """(what it looks like, (wrong rows,) bool), the most telling first."""
-    yield "stale: from a row that had been replaced long before", part.behind_s[wrong, place] > 0
+    is_old = part.behind_s[wrong, place] > 0
+    yield "stale: from a row that had been replaced long before", is_old
     feature = part.features.features[place]
     default = np.float32(feature.default)
     if default != 0:
@@ -290,7 +291,7 @@ def _explanations(
     for times in TIMES:
         yield f"counted {_WORDS[times]}", (again != 0) & (served == times * again)
     step, rows = _step(served - again)
-    yield f"always {step:+g}", rows
+    yield f"always {step:+g}", rows & ~is_old  # ages of yesterday are all a day short
     yield "null as default", np.isnan(served) | ((served == default) & (again != default))
 
 
