@@ -34,6 +34,9 @@ feature, and the bundles whose trees split on it.
 - **COEC**: clicks over the clicks that the places alone lead to expect. The curve of a week is fitted on
   what happened before its Monday ({ESTIMATOR}, [features/position_curve.py](../features/position_curve.py)),
   from {ENOUGH_CLICKS} clicks on; each fitted curve is kept with its version beside the features.
+- **Served as trained**: serving logs the exact values that a model read; `shortlist skew` computes them
+  again, point in time, and says of each feature what is equal, on its way, restated or skewed
+  ([operations.md](operations.md#served-as-trained)).
 - **Versions**: a changed meaning is a new version with a column of its own; retired ones stay computed
   until no bundle reads them.
 """

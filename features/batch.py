@@ -43,6 +43,7 @@ class Wanted:
     days: Sequence[date] = ()  # a row of day D covers [D - window, D) in UTC
     hours: Sequence[datetime] = ()  # full hours, UTC; a row of hour H covers [H - window, H)
     curves: Mapping[int, Curve] = field(default_factory=dict)  # week -> curve; FLAT where none
+    seen_before: datetime | None = None  # as if nothing had arrived since; None = all that is there
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -108,7 +109,8 @@ def rows_duckdb(connection: Any, lake: Path, wanted: Wanted) -> dict[str, pa.Tab
         "users": f"read_parquet('{_quoted((lake / 'users.parquet').as_posix())}')",
     }
     for name, source in sources.items():
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM {source}")
+        text = f"SELECT * FROM {source} WHERE {_seen(name, wanted)}"
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {text}")
     # Facts are read by every view: computed once. The rest is small and stays a view.
     for name, text in _parts(wanted).items():
         kind = "TABLE" if name == "facts" else "VIEW"
@@ -141,7 +143,7 @@ def rows_spark(spark: Any, lake: Path, wanted: Wanted) -> dict[str, pa.Table]:
         "users": lake / "users.parquet",
     }
     for name, path in sources.items():
-        spark.read.parquet(str(path)).createOrReplaceTempView(name)
+        spark.read.parquet(str(path)).where(_seen(name, wanted)).createOrReplaceTempView(name)
     for name, text in _parts(wanted).items():
         frame = spark.sql(text)
         (frame.cache() if name == "facts" else frame).createOrReplaceTempView(name)
@@ -197,6 +199,16 @@ def _curves(wanted: Wanted) -> str:
         for position, rate in sorted(wanted.curves.get(week, FLAT).items())
     )
     return f"SELECT * FROM (VALUES {rows}) AS t(week, position, rate)"
+
+
+def _seen(source: str, wanted: Wanted) -> str:
+    """Which rows of the lake had arrived; the tables of entities say only when one was made."""
+    if wanted.seen_before is None:
+        return "true"
+    until_us = int(wanted.seen_before.timestamp() * 1e6)
+    if source == "events":
+        return f"unix_micros(seen_at) < {until_us}"
+    return f"created_at IS NULL OR unix_micros(created_at) < {until_us}"
 
 
 def _finished(view: str, rows: pa.Table) -> pa.Table:

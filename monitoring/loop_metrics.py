@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, values
 values.ValueClass = values.MutexValue
 
 OUTCOMES = ("promoted", "refused", "failed", "blocked")
-STEPS = ("features", "online", "drift", "train", "track")
+STEPS = ("features", "online", "drift", "skew", "train", "track")
 
 
 class LoopMetrics:

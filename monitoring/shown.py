@@ -69,7 +69,10 @@ def impressions(shown: Shown) -> Records:
 
 
 def served(shown: Shown, feature_share: float) -> tuple[str, dict[str, Any]]:
-    """The slate with its scores, and for a share of all slates the features that were read."""
+    """The slate with its scores, and for a share of all slates the features that were read.
+
+    With its context a record says all that is needed to compute its features again.
+    """
     slate, ids = shown.slate, shown.bundle.catalogue.item_ids
     # By the request's random id: an unbiased sample, and no generator to share.
     sampled = int(shown.request_id[:8], 16) / 16**8 < feature_share
@@ -78,6 +81,7 @@ def served(shown: Shown, feature_share: float) -> tuple[str, dict[str, Any]]:
         "request_id": shown.request_id,
         "served_at": _iso(shown.at),
         "user_id": shown.user_id,
+        "context": dict(shown.context),
         "bundle": shown.bundle.id,
         "arm": shown.arm,
         "rung": shown.rung,

@@ -19,7 +19,16 @@ from features.errors import ContractError, RecommenderError
 from infra.reports import report
 from infra.settings import Settings
 from infra.workspace import Workspace
-from pipelines import cli_bench, cli_data, cli_features, cli_loop, cli_stack, cli_stream, cli_world
+from pipelines import (
+    cli_bench,
+    cli_data,
+    cli_features,
+    cli_loop,
+    cli_skew,
+    cli_stack,
+    cli_stream,
+    cli_world,
+)
 from pipelines.experiments import cli as experiments
 from pipelines.lock import measured
 from pipelines.steps import Steps, console
@@ -361,6 +370,7 @@ cli_stack.register(app)
 cli_loop.register(app)
 cli_stream.register(app, cli_bench.bench_app)
 cli_data.register(app)
+cli_skew.register(app, cli_bench.bench_app)
 app.add_typer(experiments.app)
 
 

@@ -4,8 +4,8 @@ Each round, every `settings.monitor_every_s`:
 
     hours      a new hour's item features are known -> compute, materialize
     features   a new day's rows are known, or the online store lost its own -> compute, materialize
-    train      no trained bundle yet, or what is served drifted -> check the newest batches, train,
-               evaluate, gate, promote
+    train      no trained bundle yet, or what is served drifted -> check the newest batches, compare what
+               was served with what is trained on (skew), train, evaluate, gate, promote
     track      MLflow has what was published, and its alias follows the pointer
 
 A part that fails is logged with its reason, counted, and tried again; nothing ends the loop but a
@@ -208,6 +208,7 @@ class Monitor:
             if not checked["passed"]:
                 self._block(checked["because"])
                 return
+            self._attempt("skew", lambda now: self._compare(now, held_open), now)
             self.runner.run(
                 "pipelines.train_retrieval", ["--dataset", self.workspace.name, *dials], held_open
             )
@@ -234,6 +235,12 @@ class Monitor:
         self._train_again = time.monotonic() + self.settings.drift_every_s
         self._remember(outcome="blocked", because=because)
         self._log.error("training blocked", because=because)
+
+    def _compare(self, now: datetime, held_open: int) -> None:
+        """What was served since the champion came, with what is trained on; the gate reads it."""
+        told = self.runner.run("pipelines.skew", ["--until", now.isoformat()], held_open)
+        log = self._log.warning if told["blocked"] else self._log.info
+        log("skew", because=told["because"], requests=told["requests"])
 
     _refreshed_at: datetime | None = None
 

@@ -7,7 +7,7 @@ of those days changed in the lake is it fitted again, and then its version says 
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -60,12 +60,7 @@ def curves_of(workspace: Workspace, weeks: Iterable[int]) -> dict[int, Curve]:
     known = _read(path)
     curves, made_from = {}, {}
     for week in weeks:
-        monday = _monday(week)
-        window = {
-            day: stamp
-            for day, stamp in stamps.items()
-            if monday - timedelta(days=BATCH_WINDOW_DAYS) <= day < monday
-        }
+        window = _window(stamps, week)
         made_from[week] = digest_of(ESTIMATOR, window)
         if week in known and known[week][1] == made_from[week]:
             curves[week] = known[week][0]
@@ -76,15 +71,30 @@ def curves_of(workspace: Workspace, weeks: Iterable[int]) -> dict[int, Curve]:
     return curves
 
 
-def _fitted(lake: Path, days: Mapping[date, str]) -> Curve:
-    """The curve that these days of the lake tell."""
+def curves_seen(workspace: Workspace, weeks: Iterable[int], until: datetime) -> dict[int, Curve]:
+    """As `curves_of`, from what had arrived before `until`; nothing is kept."""
+    if not read_info(workspace.lake).has_impressions:
+        return dict.fromkeys(weeks, FLAT)
+    stamps = lake_stamps(workspace.lake)
+    return {week: _fitted(workspace.lake, _window(stamps, week), until) for week in weeks}
+
+
+def _window(stamps: Mapping[date, str], week: int) -> dict[date, str]:
+    """The days of the lake that a week's curve is fitted on, with their stamps."""
+    monday = _monday(week)
+    first = monday - timedelta(days=BATCH_WINDOW_DAYS)
+    return {day: stamp for day, stamp in stamps.items() if first <= day < monday}
+
+
+def _fitted(lake: Path, days: Mapping[date, str], until: datetime | None = None) -> Curve:
+    """The curve that these days of the lake tell, or what of them had arrived before `until`."""
     if not days:
         return FLAT
     with open_duckdb() as connection:
         counts = connection.execute(
             f"""
             WITH events AS (SELECT * FROM read_parquet(?)
-                            WHERE event_type IN ('impression', 'click')),
+                            WHERE event_type IN ('impression', 'click') AND seen_at < ?),
             chosen AS (SELECT DISTINCT request_id, item_id FROM events
                        WHERE event_type = 'click' AND request_id IS NOT NULL)
             SELECT i.item_id AS item,
@@ -93,7 +103,13 @@ def _fitted(lake: Path, days: Mapping[date, str]) -> Curve:
             FROM events i LEFT JOIN chosen c
                  ON c.request_id = i.request_id AND c.item_id = i.item_id
             WHERE i.event_type = 'impression' GROUP BY 1, 2 ORDER BY 1, 2""",
-            [[str(lake / "events" / f"event_date={day}" / "part.parquet") for day in sorted(days)]],
+            [
+                [
+                    str(lake / "events" / f"event_date={day}" / "part.parquet")
+                    for day in sorted(days)
+                ],
+                until or datetime.max.replace(tzinfo=UTC),
+            ],
         ).fetchnumpy()
     if not len(counts["item"]):
         return FLAT

@@ -40,6 +40,7 @@ from pipelines.past import Past, busiest, read_past
 from pipelines.ranker_rows import TICK
 from pipelines.reference import reference_rows
 from pipelines.retrieval import Retrieval, read
+from pipelines.skew import standing
 from pipelines.train_retrieval import FOR_BUNDLE
 
 SEED = 0
@@ -215,8 +216,9 @@ def promote(
         ContractError: unknown or damaged bundle.
 
     Interview: What must a model prove before it replaces the one in production?
-        That it is whole (every byte matches its manifest, every feature is ours) and that it is
-        not surely worse than the champion on the same users. An absolute threshold would only
+        That it is whole (every byte matches its manifest, every feature is ours), that the features
+        it reads are served as they are trained, and that it is not surely worse than the champion
+        on the same users. An absolute threshold would only
         measure how easy this month's data is. Only a champion that learned nothing is replaced
         without a comparison: its popular list stands in every evaluation as a baseline.
         Trade-off: a gate that refuses only what is surely worse lets small losses through; many
@@ -224,9 +226,9 @@ def promote(
         Shown by: tests/pipelines/test_promote.py::test_a_surely_worse_challenger_is_refused
     """
     bundle_id = bundle_id or _newest(workspace)
-    load(version_path(workspace.bundles, bundle_id))
+    challenger = load(version_path(workspace.bundles, bundle_id))
     champion = bundles.current(workspace.bundles)
-    passed, because, difference = _gate(workspace, bundle_id, champion)
+    passed, because, difference = _gate(workspace, challenger, champion)
     promoted = passed or force
     if promoted:
         bundles.point_to(workspace.bundles, bundle_id)
@@ -259,15 +261,18 @@ def fresh_at(end: datetime) -> datetime:
 
 
 def _gate(
-    workspace: Workspace, bundle_id: str, champion: str | None
+    workspace: Workspace, challenger: Bundle, champion: str | None
 ) -> tuple[bool, str, dict[str, Any] | None]:
     """Whether it may pass, why, and the paired difference if there is one."""
+    bundle_id = challenger.id
     if batch := failed_batch(workspace):
         return False, f"the data is in doubt: {batch}", None
     if champion is None:
         return True, "the first bundle", None
     if champion == bundle_id:
         return True, "it is the champion already", None
+    if challenger.ranker and (told := standing(workspace, challenger.catalogue.features.names)):
+        return False, told, None
     if not is_trained(read_manifest(version_path(workspace.bundles, champion))):
         return True, f"{champion} is a popular list, nothing in it was trained", None
     judged = workspace.training / "evaluations" / f"{bundle_id}.json"

@@ -1,8 +1,8 @@
 """The stream view's past: what the worker would have pushed, had it run all along.
 
 The same fold as the worker's, over the lake in order of *arrival*. A row is stamped with its
-state's version and becomes known when its event was seen, so a point-in-time join finds at moment t
-what the online store would have answered at t.
+state's version, but never later than it arrived, and becomes known when its event was seen, so a
+point-in-time join finds at moment t what the online store would have answered at t.
 """
 
 import json
@@ -97,10 +97,14 @@ def stream_history(
 
 
 def _row(user_id: str, seen_at: int, state: State) -> dict[str, Any]:
-    """With lists of its own: the fold goes on with those of the state."""
+    """With lists of its own: the fold goes on with those of the state.
+
+    Where a phone's clock runs ahead, the state's version lies in the future; the online store answers
+    with it from the moment it arrives, so that is where a join must find it.
+    """
     row = row_of(state)
     row |= {HISTORY_ITEMS: [*row[HISTORY_ITEMS]], HISTORY_AT: [*row[HISTORY_AT]]}
-    return {"user_id": user_id, AS_OF: row[VERSION], CREATED: seen_at, **row}
+    return {"user_id": user_id, AS_OF: min(row[VERSION], seen_at), CREATED: seen_at, **row}
 
 
 def in_order_of_arrival(events: pd.DataFrame) -> Iterator[tuple[str, int, Event]]:

@@ -10,6 +10,7 @@ from pipelines.experiments import (
     e02,
     e04,
     e11,
+    e12,
     e13,
     e19,
     e42,
@@ -18,7 +19,7 @@ from pipelines.experiments import (
     e47e,
     groups,
     own_tables,
-)
+)  # fmt: skip
 from pipelines.experiments.charts import bars_by_family, lines_by_family, places_in_range
 from pipelines.experiments.click_models import ASSUMED
 from pipelines.experiments.runner import Experiment
@@ -60,6 +61,17 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             axis="vertical: share of gain",
         ),
         own_tables.joins,
+    ),
+    Experiment(
+        e12.CARD,
+        e12.measure,
+        partial(
+            lines_by_family,
+            names={name: name for name in ("clicks lost", "calibration error added")},
+            across=e12.NAMES,
+            axis="fault; vertical: share of expected clicks, and of probability",
+        ),
+        own_tables.faults,
     ),
     Experiment(
         e13.CARD,

@@ -28,10 +28,11 @@ from models.split import Split
 from pipelines.days import feature_days, split_of
 from pipelines.experiments.card import Setting
 from pipelines.experiments.measures import click_ndcg, expected_auc
+from pipelines.known_rows import newest
 from pipelines.loop.arms import ByShop
 from pipelines.loop.day import live_through
 from pipelines.loop.pending import Pending
-from pipelines.loop.shop import BatchRows, Shop, newest
+from pipelines.loop.shop import BatchRows, Shop
 from pipelines.past import Past, read_past
 from pipelines.ranker_rows import Rows, build_rows, slate_queries
 from pipelines.retrieval import read

@@ -6,6 +6,7 @@ They stand apart from what measures, so that better words change no experiment's
 from pipelines.experiments import e11, e13, groups
 from pipelines.experiments.click_models import ASSUMED
 from pipelines.experiments.e04 import AUC_TO_SHIP, AUC_TO_WAKE, NDCG_TO_SHIP, RATES, SLOTS
+from pipelines.experiments.e12 import NAMES
 from pipelines.experiments.e47b import GRADED, MOVED
 from pipelines.experiments.outcome import Outcome
 from pipelines.experiments.tables import Table, told
@@ -29,6 +30,31 @@ def gates(outcome: Outcome) -> list[Table]:
         Table("The printed gates in the range that can be reached here", columns, rows),
         _by(outcome, "rate", [f"{times:g} x" for times in RATES], "AUC by base click rate"),
         _by(outcome, "slots", [str(slots) for slots in SLOTS], "AUC by number of slots"),
+    ]
+
+
+def faults(outcome: Outcome) -> list[Table]:
+    """E-12: what each fault does to parity, lists, clicks and probabilities, and to no offline metric."""
+    columns = (
+        "fault",
+        "world",
+        "least parity",
+        "lists kept",
+        "clicks lost",
+        "calibration error added",
+    )
+    rows = [
+        [
+            name,
+            family,
+            *(told(values[f"{what}_{name}"]) for what in ("parity", "lists_kept", "clicks_lost")),
+            told(values[f"ece_added_{name}"]),
+        ]
+        for name in NAMES
+        for family, values in outcome.metrics.items()
+    ]
+    return [
+        Table("Each fault, in each world; offline AUC is the same in all of them", columns, rows)
     ]
 
 

@@ -19,8 +19,9 @@ from features.request import UserRow, microseconds
 from features.streaming import State
 from models.ranker import Ranker
 from pipelines.experiments.line import Line, item_values
+from pipelines.known_rows import BatchRow
 from pipelines.lake import read_events, read_info
-from pipelines.loop.shop import BatchRow, BatchRows, Shop
+from pipelines.loop.shop import BatchRows, Shop
 from pipelines.past import in_us
 from pipelines.stream_history import COLUMNS, stream_history
 

@@ -34,9 +34,10 @@ from pipelines.build_features import build_features
 from pipelines.check_drift import check_drift
 from pipelines.days import feature_days, known_day, split_of
 from pipelines.ingest import ingest
+from pipelines.known_rows import newest
 from pipelines.lake import read_info
 from pipelines.loaders.tables import Tables
-from pipelines.loop.shop import BatchRows, Shop, newest
+from pipelines.loop.shop import BatchRows, Shop
 from pipelines.materialize import apply_views
 from pipelines.position_curves import curves_of
 from pipelines.promote import Daily, publish_popular, refresh_bundle

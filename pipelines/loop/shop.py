@@ -12,8 +12,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from features.batch import AS_OF
-from features.definitions import VIEWS, stored_of
 from features.request import UserRow, context_of, user_state
 from features.store import is_young, user_row
 from features.streaming import State, empty, row_of
@@ -21,11 +19,9 @@ from features.streaming_fast import fold_run
 from models.bundle import Bundle
 from models.funnel import popular, recommend
 from monitoring.shown import Shown
+from pipelines.known_rows import BatchRow, newest
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-BatchRow = tuple[datetime, dict[str, float]]
-"""(as of, value by feature)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +95,3 @@ class Shop:
 def request_id(luck: int, arm: str) -> str:
     """Of a visit with this key of its draws: the same in every run, as long as the API's own."""
     return hashlib.blake2b(f"{luck}:{arm}".encode(), digest_size=16).hexdigest()
-
-
-def newest(
-    views: Mapping[str, pa.Table], view: str, moment: datetime
-) -> dict[tuple[str, ...], BatchRow]:
-    """By entity; rows of this view's TTL that are known at `moment`."""
-    ttl, entity, lag = VIEWS[view].ttl, VIEWS[view].entity, VIEWS[view].lag
-    assert ttl is not None, f"{view} is a batch view and needs a TTL"
-    names = [feature.column for feature in stored_of(view)]
-    found: dict[tuple[str, ...], BatchRow] = {}
-    for row in views[view].select([*entity, AS_OF, *names]).to_pylist():
-        key, as_of = tuple(row[name] for name in entity), row[AS_OF]
-        if not moment - ttl <= as_of <= moment - lag:
-            continue
-        if key not in found or found[key][0] < as_of:
-            found[key] = (as_of, {name: row[name] for name in names})
-    return found

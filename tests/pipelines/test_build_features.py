@@ -109,7 +109,19 @@ def test_a_slate_is_one_row_of_the_history():
     assert [row["session_events"] for row in rows] == [10, 11]
     assert rows[1]["history_items"] == ["i3"]
     assert rows[0]["created_at"] == microseconds(slate[0]["seen_at"])
-    assert rows[0]["as_of"] == rows[0]["version"] == microseconds(slate[0]["event_at"]) + 9
+    assert rows[0]["version"] == microseconds(slate[0]["event_at"]) + 9
+    assert rows[0]["as_of"] == microseconds(slate[0]["seen_at"])
+
+
+def test_an_event_of_a_clock_that_runs_ahead_is_known_when_it_arrives():
+    """The store answers with it at once: a join that waited for its own time would see it later."""
+    arrived = DAY - timedelta(hours=1)
+    ahead = event("ahead", 0) | {"event_at": arrived + timedelta(minutes=2), "seen_at": arrived}
+    usual = event("usual", 0) | {"event_at": arrived + timedelta(minutes=1)}
+    usual |= {"seen_at": usual["event_at"]}
+    rows, _ = history([ahead, usual])
+    assert [row["as_of"] for row in rows] == [microseconds(arrived), microseconds(usual["seen_at"])]
+    assert rows[0]["version"] == microseconds(ahead["event_at"]) < rows[1]["version"]
 
 
 def test_before_the_first_day_only_the_last_row_of_a_user_is_kept():

@@ -82,9 +82,9 @@ class Script:
         name = module.removeprefix("pipelines.")
         self.asked.append(name)
         self.arguments.append(list(arguments))
-        answer = self.answers.get(
-            name, {"data_until": NOW.isoformat(), "champion": None, "passed": True}
-        )
+        usual = {"data_until": NOW.isoformat(), "champion": None, "passed": True}
+        even = {"blocked": False, "because": "no feature is skewed", "requests": 1000}
+        answer = self.answers.get(name, even if name == "skew" else usual)
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -242,9 +242,9 @@ def test_drift_trains_on_the_newest_events_and_a_pause_follows(
     monitor = scripted(home, clock, script, drift_every_s=1, retrain_pause_s=3600)
     assert monitor.round()
     assert script.asked[0] == "refresh_hours"
-    wanted = ["check_drift", "refresh", "check_quality", "train_retrieval", "challenge"]
-    assert script.asked[1:6] == wanted
-    assert "76% of the input columns drifted" in script.arguments[5]
+    wanted = ["check_drift", "refresh", "check_quality", "skew", "train_retrieval", "challenge"]
+    assert script.asked[1:7] == wanted
+    assert "76% of the input columns drifted" in script.arguments[6]
     assert count(monitor, "shortlist_monitor_trainings_total", outcome="refused") == 1
     assert count(monitor, "shortlist_monitor_drift_share") == 0.76
     assert recall(monitor.workspace).outcome == "refused"
@@ -317,8 +317,8 @@ def test_who_finds_the_lock_taken_waits_for_another_round(opened: Path, tmp_path
         assert monitor.round()
     assert script.asked == ["tracking"]
     assert monitor.round()
-    wanted = ["refresh", "check_quality", "train_retrieval", "challenge"]
-    assert script.since(1)[:4] == wanted
+    wanted = ["refresh", "check_quality", "skew", "train_retrieval", "challenge"]
+    assert script.since(1)[:5] == wanted
 
 
 def test_a_store_that_does_not_answer_is_a_failure_and_not_an_empty_one(
