@@ -111,9 +111,9 @@ def rows_duckdb(connection: Any, lake: Path, wanted: Wanted) -> dict[str, pa.Tab
     for name, source in sources.items():
         text = f"SELECT * FROM {source} WHERE {_seen(name, wanted)}"
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {text}")
-    # Facts are read by every view: computed once. The rest is small and stays a view.
+    # What several views read is computed once. The rest is small and stays a view.
     for name, text in _parts(wanted).items():
-        kind = "TABLE" if name == "facts" else "VIEW"
+        kind = "TABLE" if name in ("levels", "facts") else "VIEW"
         connection.execute(f"CREATE OR REPLACE TEMP {kind} {name} AS {text}")
     return {
         view: _finished(view, connection.sql(_SQL[view]()).to_arrow_table())
@@ -165,7 +165,7 @@ def fingerprint(view: str, positive_types: Sequence[str]) -> str:
     What it is computed from, the lake and the curves, is not in it.
     """
     anchor = Wanted(positive_types, days=[EPOCH], hours=[midnight(EPOCH)])
-    parts = {name: text for name, text in _parts(anchor).items() if name != "curves"}
+    parts = {name: text for name, text in _parts(anchor).items() if name not in ("curves", "weeks")}
     told = repr((schema_of(view).to_string(), VIEWS[view].lag, ESTIMATOR, parts, _SQL[view]()))
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
@@ -177,10 +177,11 @@ def _parts(wanted: Wanted) -> dict[str, str]:
         "days": _numbers((day - EPOCH).days for day in wanted.days),
         "hours": _numbers(hours),
         "curves": _curves(wanted),
+        "weeks": _numbers(wanted.weeks),
         "levels": batch_sql.LEVELS,
         "facts": batch_sql.facts(wanted.positive_types, wanted.from_day),
         "known_users": batch_sql.known("users", "user_id"),
-        "known_items": batch_sql.known("levels", "item_id"),
+        "known_items": batch_sql.known("items", "item_id"),
         "sessions": batch_sql.SESSIONS,
     }
 

@@ -72,7 +72,7 @@ AGGREGATES: Mapping[str, str] = {
     "user_click_rate_30d": _rate("clicks", "impressions"),
     "user_coec_30d": COEC,
     "price_mean_90d": f"CAST({_total('money')} AS DOUBLE) / nullif({_total('priced')}, 0)",
-    "price_quantile_90d": f"CAST({_total('levels')} AS DOUBLE) / nullif({_total('priced')}, 0)",
+    "price_quantile_90d": f"CAST({_total('levels')} AS DOUBLE) / nullif({_total('levelled')}, 0)",
     "user_idle_days": IDLE_DAYS,
     "item_rating_90d": f"CAST({_total('stars')} AS DOUBLE) / nullif({_total('ratings')}, 0)",
     "item_ratings_90d": _total("ratings"),
@@ -114,32 +114,40 @@ DERIVED: Mapping[str, str] = {
 """Column -> expression over the joined parts: `k` known, `a` aggregates, others by their view."""
 
 
-LEVELS = """
-SELECT item_id, category, price, created_at,
-       CASE WHEN price IS NULL THEN NULL ELSE
-         (rank() OVER (PARTITION BY category, price IS NULL ORDER BY price) - 1
-            + count(*) OVER (PARTITION BY category, price) * 5e-1)
-         / count(*) OVER (PARTITION BY category, price IS NULL) END AS price_quantile
-FROM items"""
-"""The catalogue with each price's place within its category; equal prices share the middle of theirs."""
+def _week(day: str) -> str:
+    """Number of the week of a day since 1970, as `features.position_curve.week_of` counts."""
+    return f"CAST(floor(({day} + {MONDAY}) / 7e0) AS BIGINT)"
+
+
+LEVELS = f"""
+SELECT w.moment AS week, i.item_id,
+       (rank() OVER (PARTITION BY w.moment, i.category ORDER BY i.price) - 1
+          + count(*) OVER (PARTITION BY w.moment, i.category, i.price) * 5e-1)
+       / count(*) OVER (PARTITION BY w.moment, i.category) AS price_quantile
+FROM items i JOIN weeks w
+     ON coalesce(unix_micros(i.created_at), 0) < (7 * w.moment - {MONDAY}) * {DAY_US}
+WHERE i.price IS NOT NULL"""
+"""Each price's place within its category, among the items that were there when the week began: a place
+among later ones would know the future, and move. Equal prices share the middle of theirs."""
 
 
 def facts(positive_types: Sequence[str], from_day: int) -> str:
     """One row per event since `from_day` with its category, price, kind and expected clicks.
 
-    Reads `events`, `levels` and `curves`.
+    Reads `events`, `items`, `levels` and `curves`.
     """
     positive = ", ".join(f"'{name}'" for name in positive_types)
     return f"""
-SELECT e.user_id, e.item_id, e.event_id, e.session_id, e.value, i.category, i.price, i.price_quantile,
+SELECT e.user_id, e.item_id, e.event_id, e.session_id, e.value, i.category, i.price, l.price_quantile,
        unix_date(e.event_date) AS day, unix_micros(e.event_at) AS at_us, e.event_type,
        CASE WHEN e.event_type IN ({positive}) THEN 1 ELSE 0 END AS positive,
        CASE WHEN e.event_type = 'impression' THEN 0 ELSE 1 END AS act,
        CASE WHEN e.event_type = 'click' AND e.request_id IS NOT NULL THEN 1 ELSE 0 END AS slate_click,
        CAST(coalesce(c.rate, 0e0) AS {SHARES}) AS expected
-FROM events e LEFT JOIN levels i ON e.item_id = i.item_id
+FROM events e LEFT JOIN items i ON e.item_id = i.item_id
+     LEFT JOIN levels l ON e.item_id = l.item_id AND l.week = {_week("unix_date(e.event_date)")}
      LEFT JOIN curves c ON e.event_type = 'impression'
-          AND c.week = CAST(floor((unix_date(e.event_date) + {MONDAY}) / 7e0) AS BIGINT)
+          AND c.week = {_week("unix_date(e.event_date)")}
           AND c.position = least(coalesce(e.position, {UNKNOWN_POSITION}), {MAX_POSITION})
 WHERE e.event_date >= {_date(from_day)}"""
 
@@ -149,7 +157,7 @@ def known(table: str, entity: str) -> str:
 
     The only part that looks at the whole past, and at two columns of it.
     """
-    of_item = "t.price, t.price_quantile," if entity == "item_id" else ""
+    of_item = "t.price," if entity == "item_id" else ""
     return f"""
 SELECT coalesce(t.{entity}, f.{entity}) AS {entity}, {of_item}
        least(unix_micros(t.created_at), f.first_at) AS known
@@ -212,8 +220,9 @@ u AS (SELECT item_id, moment, sum(lately) AS users_30d, count(*) AS users_90d,
             FROM by_user w JOIN days m ON {_inside("item_repeat_share_90d")}
             GROUP BY w.item_id, w.user_id, m.moment) x
       GROUP BY item_id, moment),
-k AS (SELECT i.item_id, i.price, i.price_quantile, i.known, m.moment
-      FROM known_items i JOIN days m ON i.known < m.moment * {DAY_US})
+k AS (SELECT i.item_id, i.price, l.price_quantile, i.known, m.moment
+      FROM known_items i JOIN days m ON i.known < m.moment * {DAY_US}
+           LEFT JOIN levels l ON l.item_id = i.item_id AND l.week = {_week("m.moment")})
 SELECT k.item_id, k.moment, {_columns("item_daily")}
 FROM k LEFT JOIN a ON a.item_id = k.item_id AND a.moment = k.moment
        LEFT JOIN u ON u.item_id = k.item_id AND u.moment = k.moment"""
@@ -257,7 +266,8 @@ SELECT {entity}, {slot} AS slot, sum(positive) AS positives, max(act) AS active,
        sum(slate_click) AS slate_clicks, sum(expected) AS expected,
        sum(CASE WHEN positive = 1 AND price IS NOT NULL THEN 1 ELSE 0 END) AS priced,
        sum(CASE WHEN positive = 1 AND price IS NOT NULL THEN {price} ELSE 0 END) AS money,
-       sum(CASE WHEN positive = 1 AND price IS NOT NULL THEN {level} ELSE 0 END) AS levels,
+       sum(CASE WHEN positive = 1 AND price_quantile IS NOT NULL THEN 1 ELSE 0 END) AS levelled,
+       sum(CASE WHEN positive = 1 AND price_quantile IS NOT NULL THEN {level} ELSE 0 END) AS levels,
        sum(CASE WHEN event_type = 'rating' AND value IS NOT NULL THEN 1 ELSE 0 END) AS ratings,
        sum(CASE WHEN event_type = 'rating' AND value IS NOT NULL THEN {value} ELSE 0 END) AS stars,
        max(CASE WHEN positive = 1 THEN at_us END) AS last_positive

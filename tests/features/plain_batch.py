@@ -52,11 +52,13 @@ class PlainBatch:
             expected += curve[min(e["position"] or UNKNOWN_POSITION, MAX_POSITION)]
         return (len(clicks) + PRIOR_EXPECTED) / (expected + PRIOR_EXPECTED)
 
-    def price_quantile(self, row):
-        """Share of the category's priced items that are cheaper, the equal ones counted half."""
-        if row.get("price") is None:
+    def price_quantile(self, row, at):
+        """Share of the category's priced items of the last Monday that are cheaper, equal ones half."""
+        monday = at.replace(hour=0, minute=0, second=0, microsecond=0) - at.weekday() * ONE_DAY
+        there = [r for r in self.items.values() if not r["created_at"] or r["created_at"] < monday]
+        if row.get("price") is None or row not in there:
             return None
-        rivals = [r for r in self.items.values() if r["category"] == row["category"]]
+        rivals = [r for r in there if r["category"] == row["category"]]
         prices = [r["price"] for r in rivals if r["price"] is not None]
         cheaper = sum(price < row["price"] for price in prices)
         return (cheaper + prices.count(row["price"]) / 2) / len(prices)
@@ -91,9 +93,11 @@ class PlainBatch:
         if age is None:
             return None
         last_30, last_90 = self.inside(30, events), self.inside(90, events)
-        bought = [self.items.get(e["item_id"], {}) for e in self.positives(last_90)]
-        prices = [row["price"] for row in bought if row.get("price") is not None]
-        levels = [self.price_quantile(row) for row in bought if row.get("price") is not None]
+        bought = [
+            (self.items.get(e["item_id"], {}), e["event_at"]) for e in self.positives(last_90)
+        ]
+        prices = [row["price"] for row, _ in bought if row.get("price") is not None]
+        levels = [level for b in bought if (level := self.price_quantile(*b)) is not None]
         minutes = [(max(t) - min(t)) / timedelta(minutes=1) for t in self.sessions(events)]
         acts = [e for e in last_30 if e["event_type"] != "impression"]
         weeks = min(90.0, max(7.0, age)) / 7
@@ -110,7 +114,7 @@ class PlainBatch:
             "user_coec_30d": self.coec(last_30),
             "price_mean_90d": mean(prices) if prices else 0.0,
             "price_quantile_90d": mean(levels) if levels else 0.5,
-            "categories_90d": len({row["category"] for row in bought if row.get("category")}),
+            "categories_90d": len({row["category"] for row, _ in bought if row.get("category")}),
             "user_idle_days": self.idle(events),
         }
 
@@ -125,7 +129,7 @@ class PlainBatch:
         stars = [e["value"] for e in ratings if e["value"] is not None]
         positives_7, positives_30 = len(self.positives(last_7)), len(self.positives(last_30))
         takers = Counter(e["user_id"] for e in self.positives(self.inside(90, events)))
-        level = self.price_quantile(row)
+        level = self.price_quantile(row, self.day)
         return {
             "item_price": row.get("price") or 0.0,
             "item_price_quantile": 0.5 if level is None else level,

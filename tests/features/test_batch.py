@@ -177,6 +177,22 @@ def test_events_after_the_day_change_nothing(tmp_path):
         assert table.equals(past[view])
 
 
+def test_an_item_that_comes_later_moves_nobodys_place(tmp_path):
+    """A level among the whole catalogue of today would know what was launched since."""
+    there = [item("a", price=10.0), item("b", price=30.0)]
+    new = item("new", price=1.0, created_at=DAY - timedelta(days=2))  # after Monday the 23rd
+    clicks = [event("1", 1, item_id="b"), event("2", 1, item_id="new")]
+    found = [
+        by_duckdb(write_lake(tmp_path / str(len(items)), clicks, items, [user("u")]))
+        for items in (there, [*there, new])
+    ]
+    for rows in found:
+        items = as_of(rows["item_daily"])
+        assert [items[name,]["item_price_quantile"] for name in "ab"] == [0.25, 0.75]
+        assert as_of(rows["user_daily"])["u",]["price_quantile_90d"] == 0.75  # of b alone
+    assert items["new",]["item_price_quantile"] == 0.5
+
+
 def test_only_the_views_whose_moments_are_wanted_are_computed(tmp_path):
     random_lake(tmp_path)
     all_rows = by_duckdb(tmp_path)
