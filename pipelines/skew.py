@@ -9,8 +9,8 @@
 Who reads a value a second before its successor is pushed has read a good value: where a slate differs,
 it is computed once more from what was known a little earlier (pipelines/skew_earlier.py).
 
-What can be computed again, as measured: all of it where the search is exact, and also where it is not,
-because the index is built from the bundle's own vectors, on one thread, to the same lists. What cannot:
+What can be computed again, as measured: all of it where the search is exact. Where it is not, the index is
+built from the bundle's own vectors, on one thread, which should give the same lists. What cannot:
 a price that the catalogue has replaced since, for it keeps no history; and `position`, 0 for both.
 
 python -m pipelines.skew [--requests 1000] [--until 2026-03-02T02:00:00+00:00]
