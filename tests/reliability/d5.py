@@ -23,7 +23,7 @@ from tests.reliability.api import api, asking, told
 from tests.serving.conftest import NOW, Shop, furnish, settings_of
 
 from feast.feature_view import FeatureViewState  # isort: skip  # after infra.clients
-from feast.infra.passthrough_provider import PassthroughProvider  # isort: skip
+from feast.infra.online_stores.sqlite import SqliteOnlineStore  # isort: skip
 
 EXPECTED = {
     "errors_5xx": ("==", 0),
@@ -138,7 +138,7 @@ def _killed(workspace: Workspace, rng: random.Random) -> Iterator[None]:
 
 def die_inside(workspace: Workspace, write: int) -> None:
     """Materialize, and be killed after that write to the online store."""
-    real, written = PassthroughProvider.online_write_batch, []
+    real, written = SqliteOnlineStore.online_write_batch, []
 
     def deadly(*arguments, **options):
         real(*arguments, **options)
@@ -146,5 +146,5 @@ def die_inside(workspace: Workspace, write: int) -> None:
         if len(written) == write:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    PassthroughProvider.online_write_batch = deadly
+    SqliteOnlineStore.online_write_batch = deadly
     materialize(workspace, NOW)
