@@ -144,7 +144,7 @@ def _redis_keys(client: "Redis", project: bytes, user_id: str) -> Iterator[bytes
 
 
 def _is_of(entity_key: bytes, user_id: str) -> bool:
-    """Whether a key of Feast's names this user, and not only one whose id contains his."""
+    """Whether a key of Feast's names this user, and not only one whose id contains theirs."""
     from infra.clients import decoded_key
 
     return decoded_key(entity_key).get("user_id") == user_id

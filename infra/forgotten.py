@@ -94,7 +94,7 @@ class Forgotten:
         with part.open("w") as file:
             json.dump({"salt": self._salt.hex(), "forgotten": hashes}, file, indent=1)
             file.flush()
-            os.fsync(file.fileno())  # before anything is removed: else a crash brings him back
+            os.fsync(file.fileno())  # before anything is removed: else a crash brings them back
         os.replace(part, self._path)
         self._look()
 

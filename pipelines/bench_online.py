@@ -1,7 +1,7 @@
 """What one user's features cost to read online, and whether the item matrix says what Feast says.
 
 The data set's own offline features are materialized into a scratch store on each backend. One user
-is read as serving reads him (`OnlineStore.read_user`) and by Feast's own `get_online_features`, in
+is read as serving reads one (`OnlineStore.read_user`) and by Feast's own `get_online_features`, in
 turns, first while nothing else happens, then while one process pushes rows as the stream worker
 does and another materializes without a pause. Times are of this machine; read the ratios.
 """

@@ -6,7 +6,7 @@
     4. the log: overwritten where it is our file, hidden where it is Kafka's
     5. the online store, and again what a batch in flight brought back meanwhile
 
-From step 1 on no reader of the log sees him, so ingest, stream, replay and backfill bring nothing
+From step 1 on no reader of the log sees them, so ingest, stream, replay and backfill bring nothing
 back, and no bundle names a user, so neither does a rollback. The id stays blocked: a new event of it
 is not stored, and nobody is told, since whoever may ask could find out who was deleted. Who wants to
 come back comes under a new id.
@@ -41,21 +41,21 @@ def forget(
         workspace: whose lock the caller holds.
         user_id: as the events spell it.
         partitions: of the event log.
-        at: when he asked, UTC; for the receipt.
+        at: when they asked, UTC; for the receipt.
         settle_s: how long workers may need for a batch in flight.
 
     Returns:
-        The receipt, without the id: `user` (a salted hash), `at`, `found`, `since` (when he was
+        The receipt, without the id: `user` (a salted hash), `at`, `found`, `since` (when they were
         forgotten first), `removed` {place: rows}, `hidden` {topic: records}, `remains` [{where,
         what, until}], `returned` (rows that a batch in flight brought back, removed too), `seconds`,
         and by step.
 
     Raises:
-        sqlite3.OperationalError, RedisError, OSError: a store does not answer. The list has him by
+        sqlite3.OperationalError, RedisError, OSError: a store does not answer. The list has them by
             then; calling again goes on from there.
 
     Interview: How do you prove that a user is gone?
-        By looking for his id where nobody promised that it is not: the bytes of every file,
+        By looking for their id where nobody promised that it is not: the bytes of every file,
         Parquet decoded, every key and value of the online store; then replaying the log, computing
         the features again, publishing the next bundle and rolling back, and looking again. A row
         that a query no longer finds may still lie in a free page, so SQLite files are written anew.
@@ -139,12 +139,12 @@ def _remains(workspace: Workspace, hidden: dict[str, int]) -> list[dict[str, str
     told = [
         {
             "where": "bundles published before",
-            "what": "weights and counts that his events went into; no id, no row of his history",
+            "what": "weights and counts that their events went into; no id, no row of their history",
             "until": "the next training and refresh; older versions until they are removed",
         },
         {
             "where": "memory of running API processes",
-            "what": "the last list he was shown, by id, for when features are away",
+            "what": "the last list they were shown, by id, for when features are away",
             "until": "a restart, or a day",
         },
         {

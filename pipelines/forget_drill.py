@@ -1,4 +1,4 @@
-"""The drill for `forget-user`: a shop that runs, a user who leaves, and all that could bring him back.
+"""The drill for `forget-user`: a shop that runs, a user who leaves, and all that could bring them back.
 
     past -> lake -> features -> online store -> bundle; live events -> log -> worker -> online store
     forget; then: replay of the log, a rebuilt store, features again, the next bundle, a rollback
@@ -63,10 +63,10 @@ class Drilled:
     """What the drill found."""
 
     user_id: str
-    before: Mapping[str, int]  # place -> traces while he was a user
-    naive: Mapping[str, int]  # after removing his online rows alone, and a rebuild
+    before: Mapping[str, int]  # place -> traces while they were a user
+    naive: Mapping[str, int]  # after removing their online rows alone, and a rebuild
     after: Mapping[str, int]  # after forget-user
-    later: Mapping[str, int]  # after everything that could bring him back
+    later: Mapping[str, int]  # after everything that could bring them back
     others: int  # rows of other users that forgetting changed
     seconds: float  # of forget-user
     receipt: Mapping[str, Any]
@@ -115,7 +115,7 @@ def opened(workspace: Workspace, seed: int, victim: str) -> None:
 
 
 def what_could_bring_him_back(workspace: Workspace, log: EventLog, seed: int, victim: str) -> None:
-    """Replay, second ingest, rebuild, backfill, next bundle, rollback, and an event of his own."""
+    """Replay, second ingest, rebuild, backfill, next bundle, rollback, and an event of their own."""
     shutil.rmtree(workspace.state)
     (workspace.lake / OFFSETS).unlink()
     log.append("events", [(victim, {"user_id": victim, "event_id": "comes-back"})])
@@ -203,7 +203,7 @@ def _features(workspace: Workspace) -> None:
 
 
 def _rows_of_others(workspace: Workspace, victim: str) -> int:
-    """Events in the lake that are not his."""
+    """Events in the lake that are not theirs."""
     files = (workspace.lake / "events").rglob("*.parquet")
     return sum(int((pd.read_parquet(p, columns=["user_id"]) != victim).sum().sum()) for p in files)
 

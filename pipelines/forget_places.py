@@ -1,4 +1,4 @@
-"""Where a user lies in a workspace, and how he is taken out: one function per kind of place.
+"""Where a user lies in a workspace, and how they are taken out: one function per kind of place.
 
 Each may be repeated, returns what it removed, and leaves everybody else's rows as they were. Who
 calls them holds the data set's lock, so nobody else writes lake, features or training tables.
@@ -62,7 +62,7 @@ def from_states(workspace: Workspace, user_id: str, partitions: int) -> int:
 
 
 def _letters(path: Path, user_id: str) -> list[int]:
-    """Dead letters of his that wait to be sent."""
+    """Dead letters of theirs that wait to be sent."""
     with closing(sqlite3.connect(path, timeout=10)) as connection:
         rows = connection.execute("SELECT number, value FROM outbox WHERE topic = ?", (DEAD,))
         return [n for n, value in rows if user_id in users_in(DEAD, "", value.encode())]

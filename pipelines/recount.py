@@ -1,7 +1,7 @@
 """Is what the online store says true? Every user's stream features again, from the log.
 
 The worker's states are not asked. Each user is folded anew by the plain definition, event by event
-in the order of the log, from where the worker began with him, and every event that counts is counted
+in the order of the log, from where the worker began with them, and every event that counts is counted
 for its item too. Then every column of the stored rows is compared, of users and of items.
 """
 

@@ -2,7 +2,7 @@
 
 States, the next offset, what is not pushed yet and what is still to be sent to another topic change
 in one transaction, so after a crash the file is as if the last batch had been folded whole, or not
-at all. Beside the state of a user who was known before the log stands the one he began from
+at all. Beside the state of a user who was known before the log stands the one they began from
 (`origins`): the seed file moves on with every day, and a recount must start where the worker did.
 The log is read again from the stored offset, and that is exact: WAL with synchronous=NORMAL may
 lose the newest transactions in a power cut, but never half of one.

@@ -1,4 +1,4 @@
-"""Is anything of a user left? A search for the bytes of his id, wherever they may hide.
+"""Is anything of a user left? A search for the bytes of their id, wherever they may hide.
 
 It knows nothing of what is kept where: every file is read whole, Parquet is decoded, and of Redis
 every key and value. An id inside base64, as in dead letters, is found by its three spellings. The

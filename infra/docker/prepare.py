@@ -17,7 +17,7 @@ SECRETS = Path("/var/lib/shortlist-secrets")
 """Mounted in the containers that talk to Redis."""
 
 OPERATOR = Path("/var/lib/shortlist-operator")
-"""Mounted where a person is asked who he is, and nowhere near a request. The admin process makes its
+"""Mounted where a person is asked who they are, and nowhere near a request. The admin process makes its
 own token there."""
 
 STACK_MAY = "+@all -@admin -@dangerous +info"

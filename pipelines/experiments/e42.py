@@ -19,12 +19,12 @@ CARD = Card(
     sentence=(
         "Nearly everything: the next rebuild brings the row back, and lake, log, states and tables "
         "never lost it. Deletion is a list that every reader honours and a rewrite of what can be "
-        "rewritten, shown by a search for the bytes after everything that could bring him back."
+        "rewritten, shown by a search for the bytes after everything that could bring them back."
     ),
     varied="deleting the online rows alone, against forget-user",
     measured=(
         "occurrences of the id, by bytes, in online store, offline view, bundle and training tables, "
-        "states, and log: while he is a user, after each deletion, and after replay, second ingest, "
+        "states, and log: while they are a user, after each deletion, and after replay, second ingest, "
         "backfill, next bundle and rollback; seconds by step"
     ),
     claims=(

@@ -1,4 +1,4 @@
-"""A user leaves: nothing of him is left, nothing brings him back, nobody else notices."""
+"""A user leaves: nothing of them is left, nothing brings them back, nobody else notices."""
 
 import base64
 import json
@@ -62,7 +62,7 @@ def test_nothing_is_left_and_nothing_comes_back(drilled):
 
 def test_removing_the_online_rows_alone_removes_nothing(drilled):
     _, found = drilled
-    assert found.naive["online"] > 0, "the rebuild brought him back"
+    assert found.naive["online"] > 0, "the rebuild brought them back"
     assert found.naive["offline"] == found.before["offline"] > 0
 
 
@@ -80,7 +80,7 @@ def test_the_receipt_says_what_is_not_gone_yet(drilled):
         assert receipt["hidden"]["dead"] == 1
         assert receipt["removed"]["spool/events"] == 1
         stored = in_kafka(workspace, found.user_id, PARTITIONS)
-        assert stored == receipt["hidden"], "his later event was not sent"
+        assert stored == receipt["hidden"], "their later event was not sent"
         assert str(sum(receipt["hidden"].values())) in kafka[0]["what"]
         assert kafka[0]["until"].startswith("for ever: the topic has no retention")
 
@@ -102,7 +102,7 @@ LEAVER = "somebody-who-leaves"
 
 
 def test_a_worker_at_work_is_fenced_and_brings_nothing_back(log, tmp_path):
-    """His events keep coming while he is removed; the worker has him in memory."""
+    """Their events keep coming while they are removed; the worker has them in memory."""
     workspace, stop, number = Workspace(tmp_path, "small"), threading.Event(), 0
     log.append("events", [click(number, LEAVER), click(1, "stays")])
 

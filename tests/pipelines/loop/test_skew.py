@@ -87,7 +87,9 @@ def test_what_the_offline_store_restated_is_not_called_skew(clean):
     found = clean[2]["features"]
     restated = {name for name, one in found.items() if one["restated"]}
     assert {"item_positives_7d", "item_click_rate_30d"} <= restated
-    assert not {"item_price_quantile", "price_quantile_90d"} & restated, "no later item moves a level"
+    assert not {"item_price_quantile", "price_quantile_90d"} & restated, (
+        "no later item moves a level"
+    )
 
 
 @pytest.mark.parametrize("name", ["null_to_zero", "counted_twice"])
