@@ -127,6 +127,11 @@ def store(offline: Path, todo: Increment, rows: pa.Table) -> None:
     )
 
 
+def newest(offline: Path, view: str) -> datetime | None:
+    """The newest moment of a view on record; None = nobody runs it here."""
+    return max(_done(offline / view)[1], default=None)
+
+
 def _store_day(path: Path, day: date, todo: Increment, rows: pa.Table) -> None:
     inside = [moment for moment in {*todo.keep, *todo.compute} if moment.date() == day]
     if not inside:

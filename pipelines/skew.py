@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from features.definitions import HOURLY_LAG
 from features.errors import ContractError, NotReady
 from infra.clients import open_feast
 from infra.event_log import open_log
@@ -53,6 +54,7 @@ from monitoring.skew import (
 )
 from pipelines.build_features import build_features
 from pipelines.days import feature_days, known_day, split_of
+from pipelines.increments import newest
 from pipelines.ingest import Log, ingest_log
 from pipelines.materialize import apply_views
 from pipelines.past import read_past
@@ -78,19 +80,20 @@ def bring_up(workspace: Workspace, log: Log, slates: Sequence[Slate], engine: st
         make_offline(workspace, slates, engine)
 
 
-def make_offline(
-    workspace: Workspace, slates: Sequence[Slate], engine: str, hourly: bool = True
-) -> None:
+def make_offline(workspace: Workspace, slates: Sequence[Slate], engine: str) -> None:
     """Features from two days before the first slate on, so that it finds rows of every age.
 
-    The days that training asks for stay among them, or it would find them gone.
+    The days that training asks for stay among them, and the hours up to the newest one there, or
+    who comes next would find them gone.
     """
     begin, until = slates[0].at.date() - timedelta(days=2), slates[-1].at
     last = known_day(until)
     own = {begin + timedelta(days=n) for n in range((last - begin).days + 1)}
     trained_on = {day for day in feature_days(split_of(workspace), until) if day <= last}
     days = sorted(own | trained_on)
-    build_features(workspace, days, engine, until=until, hourly=hourly)
+    hour = newest(workspace.offline, "item_hourly")
+    until = until if hour is None else max(until, hour + HOURLY_LAG)
+    build_features(workspace, days, engine, until=until, hourly=hour is not None)
     apply_views(open_feast(workspace), workspace.offline)
 
 

@@ -126,7 +126,7 @@ def lived(
         number += 1
         morning.take_in(workspace, world, day.events, start_of(world, number))
     slates = logged(served)[-requests:]
-    make_offline(workspace, slates, "duckdb", hourly=False)
+    make_offline(workspace, slates, "duckdb")
     return workspace, slates
 
 

@@ -15,7 +15,7 @@ from features.definitions import BATCH_VIEWS
 from features.schema import EVENTS
 from infra.workspace import Workspace
 from pipelines.build_features import build_batch, hours_between
-from pipelines.increments import DEFINITION, DONE, LAKE, MISSING
+from pipelines.increments import DEFINITION, DONE, LAKE, MISSING, newest
 from pipelines.lake import append_events
 from tests.features.small_lake import DAY, event, random_lake
 
@@ -121,3 +121,10 @@ def test_a_crash_before_the_record_is_healed_by_a_second_run(workspace, tmp_path
         record.write_text(json.dumps(told))
     assert built(workspace) == {view: {MISSING: 1} for view in BATCH_VIEWS}
     assert are_equal(rows_of(workspace), expected)
+
+
+def test_the_newest_moment_on_record(workspace, tmp_path):
+    assert newest(workspace.offline, "item_hourly") is None, "nobody runs it here"
+    built(workspace)
+    assert newest(workspace.offline, "item_hourly") == HOURS[-1]
+    assert newest(workspace.offline, "item_daily") == DAY
