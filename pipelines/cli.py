@@ -365,12 +365,10 @@ def demo(
     run_demo(settings, workspace, scale.value, seed, engine.value)
 
 
-cli_bench.register(app)
-cli_stack.register(app)
-cli_loop.register(app)
-cli_stream.register(app, cli_bench.bench_app)
-cli_data.register(app)
-cli_skew.register(app, cli_bench.bench_app)
+for part in (cli_bench, cli_stack, cli_loop, cli_data):
+    part.register(app)
+for part_with_bench in (cli_stream, cli_skew):
+    part_with_bench.register(app, cli_bench.bench_app)
 app.add_typer(experiments.app)
 
 

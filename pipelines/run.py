@@ -68,7 +68,9 @@ def train(
     """
     from pipelines.check_quality import require_quality
 
-    with steps.step("quality", "the newest days and feature rows, before anything learns") as done:
+    with steps.step(
+        "check data", "the newest days and feature rows, before anything learns"
+    ) as done:
         done.append(require_quality(workspace))
     with steps.step("train retrieval", "two-tower, in-batch softmax with logQ") as done:
         retrieval = run_module(

@@ -14,7 +14,7 @@ Read:
     board      recorded results in docs/experiments/
     world      names in, logs with their truth out
     line       a world's trained line, and days of it under any ranker and any shop
-    log, measures, click_models, wishes, groups, staleness   what the experiments share
+    log, measures, click_models, wishes, groups, staleness, rehearsal, counted   what the experiments share
     e02, e04, e11, e12, e13, e19, e42, e47a, e47b, e47e      cards, and what measures them
     catalogue, own_tables                                    all experiments, with charts and tables
 """

@@ -19,11 +19,27 @@ from dataclasses import dataclass
 import lightgbm as lgb
 import numpy as np
 
-from features.definitions import BY_NAME, NEVER_DAYS, PRIOR_CLICKS, PRIOR_IMPRESSIONS
-from features.feature_set import FeatureSet
+from features.definitions import NEVER_DAYS
 from monitoring.skew import equal
 from pipelines.experiments.card import Card, Claim, Direction, Measured, Setting, Tier, half_width
-from pipelines.experiments.measures import best_first, by_user, expected_auc, true_ndcg
+from pipelines.experiments.counted import (
+    AT,
+    FEATURES,
+    Known,
+    count,
+    features,
+    smoothed,
+    totals,
+    with_columns,
+)  # fmt: skip
+from pipelines.experiments.measures import (
+    best_first,
+    by_user,
+    ece,
+    expected_auc,
+    lists_kept,
+    true_ndcg,
+)  # fmt: skip
 from pipelines.experiments.rehearsal import Day, Rehearsal, rehearse
 from pipelines.experiments.world import FAMILIES
 
@@ -34,30 +50,6 @@ POOL, K = 40, 10
 
 STALE_DAYS = 3
 """Nobody has filled the online store for so long: a long weekend."""
-
-FEATURES = FeatureSet.of(
-    [
-        BY_NAME[name]
-        for name in (
-            "positives_30d",
-            "user_click_rate_30d",
-            "item_price",
-            "item_positives_7d",
-            "item_positives_30d",
-            "item_click_rate_30d",
-            "item_idle_days",
-            "category_positives_30d",
-            "category_idle_days",
-            "hour_of_day",
-            "device",
-            "category",
-            "position",
-        )
-    ]
-)
-"""A dozen of the platform's own, by their definitions, counted here by days: a click is the positive."""
-
-AT = FEATURES.place
 
 SHARED = ("positives_30d", "user_click_rate_30d", "hour_of_day", "device")
 """The same for every candidate of a request."""
@@ -134,19 +126,6 @@ Fault = Callable[["Known", np.ndarray, Day, np.ndarray], np.ndarray]
 """(counts, (S, P, F) right values, the day, (S, P) items) -> what is served instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Counts before each day; row d is the midnight at which day d begins."""
-
-    category: np.ndarray  # (N,)
-    price: np.ndarray  # (N,)
-    item: np.ndarray  # (days + 1, 2, N) clicks and impressions so far
-    user: np.ndarray  # (days + 1, 2, U)
-    pair: np.ndarray  # (days + 1, U, C) clicks so far
-    last_click: np.ndarray  # (days + 1, N) days since the first midnight; -inf = never
-    last_pair: np.ndarray  # (days + 1, U, C) likewise
-
-
 def measure(setting: Setting, seed: int) -> Measured:
     """Every fault in one world."""
     return judged(rehearse(setting, seed, COUNTED + TRAINED + TRIED, TRIED, POOL), seed)
@@ -167,12 +146,15 @@ def judged(world: Rehearsal, seed: int) -> Measured:
             f"clicks_lost_{name}": float(lost.mean()),
             f"ndcg_lost_{name}": float((right.ndcg - run.ndcg).mean()),
             f"ece_added_{name}": run.ece - right.ece,
-            f"lists_kept_{name}": _kept(right, run),
+            f"lists_kept_{name}": lists_kept(right.shown, run.shown),
         }
         within[f"clicks_lost_{name}"] = half_width(by_user(lost, users))
     values["clicks_kept_double"] = 0.01 - abs(values["clicks_lost_double"])
     one, other = (_tried(world, known, apart, FAULTS[name]) for name in ("none", "double"))
-    values |= {"lists_kept_apart": _kept(one, other), "ece_added_apart": other.ece - one.ece}
+    values |= {
+        "lists_kept_apart": lists_kept(one.shown, other.shown),
+        "ece_added_apart": other.ece - one.ece,
+    }
     curves = {
         "clicks lost": [values[f"clicks_lost_{name}"] for name in NAMES],
         "calibration error added": [values[f"ece_added_{name}"] for name in NAMES],
@@ -188,11 +170,6 @@ def _told(name: str, run: "Run") -> dict[str, float]:
         f"served_auc_{name}": run.auc,
         f"parity_{name}": float(run.parity.min()),
     }
-
-
-def _kept(one: "Run", other: "Run") -> float:
-    """Share of the lists that are the same to the last place."""
-    return float((one.shown == other.shown).all(axis=1).mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,71 +213,6 @@ def _tried(world: Rehearsal, known: Known, model: lgb.Booster, fault: Fault) -> 
     )
 
 
-def count(world: Rehearsal) -> Known:
-    """What a nightly job knows at each midnight."""
-    N, U, C = len(world.catalogue.price), world.users, int(world.catalogue.category.max()) + 1
-    days = len(world.days) + 1
-    item, user, pair = np.zeros((days, 2, N)), np.zeros((days, 2, U)), np.zeros((days, U, C))
-    last, last_pair = np.full((days, N), -np.inf), np.full((days, U, C), -np.inf)
-    for day in world.days:
-        d, items = day.number, day.item_ix
-        who, hour = (np.broadcast_to(x[:, None], items.shape) for x in (day.user_ix, day.hour))
-        clicked, by, at = items[day.click], who[day.click], d + hour[day.click] / 24
-        to = by, world.catalogue.category[clicked]
-        for counts, ix, seen in ((item, clicked, items), (user, by, who)):
-            size = counts.shape[2]
-            counts[d + 1, 0] = counts[d, 0] + np.bincount(ix, minlength=size)
-            counts[d + 1, 1] = counts[d, 1] + np.bincount(seen.ravel(), minlength=size)
-        for table in (pair, last, last_pair):
-            table[d + 1] = table[d]
-        np.add.at(pair[d + 1], to, 1)
-        np.maximum.at(last[d + 1], clicked, at)
-        np.maximum.at(last_pair[d + 1], to, at)
-    category, price = world.catalogue.category, world.catalogue.price
-    return Known(category, price, item, user, pair, last, last_pair)
-
-
-def features(known: Known, day: Day, items: np.ndarray, night: int | None = None) -> np.ndarray:
-    """(S, P, F) float32 of items on the requests of a day.
-
-    Args:
-        known: counts.
-        day: its users, hours and devices.
-        items: (S, P) or a slate (S, K); the place is left at 0.
-        night: whose counts are read; None = last night's.
-    """
-    d = day.number if night is None else night
-    user, category = day.user_ix[:, None], known.category[items]
-    out = np.zeros((*items.shape, len(FEATURES.names)), np.float32)
-    clicks, looks = _window(known.item, d, 30)
-    own_clicks, own_looks = _window(known.user, d, 30)
-    columns = {
-        "positives_30d": own_clicks[user],
-        "user_click_rate_30d": _rate(own_clicks, own_looks)[user],
-        "item_price": known.price[items],
-        "item_positives_7d": _window(known.item, d, 7)[0][items],
-        "item_positives_30d": clicks[items],
-        "item_click_rate_30d": _rate(clicks, looks)[items],
-        "item_idle_days": np.minimum(d - known.last_click[d], NEVER_DAYS)[items],
-        "category_positives_30d": _window(known.pair, d, 30)[user, category],
-        "category_idle_days": np.minimum(d - known.last_pair[d], NEVER_DAYS)[user, category],
-        "hour_of_day": day.hour[:, None],
-        "device": day.device[:, None],
-        "category": category,
-    }
-    for name, values in columns.items():
-        out[:, :, AT[name]] = values
-    return out
-
-
-def _window(counts: np.ndarray, d: int, days: int) -> np.ndarray:
-    return np.asarray(counts[d] - counts[max(d - days, 0)])
-
-
-def _rate(clicks: np.ndarray, looks: np.ndarray) -> np.ndarray:
-    return np.asarray((np.minimum(clicks, looks) + PRIOR_CLICKS) / (looks + PRIOR_IMPRESSIONS))
-
-
 def right_values(known: Known, right: np.ndarray, day: Day, items: np.ndarray) -> np.ndarray:
     """No fault."""
     return right
@@ -308,34 +220,34 @@ def right_values(known: Known, right: np.ndarray, day: Day, items: np.ndarray) -
 
 def window(known: Known, right: np.ndarray, day: Day, items: np.ndarray) -> np.ndarray:
     """Counts of the last 7 days under the names of those of 30."""
-    clicks, looks = _window(known.item, day.number, 7)
-    return _with(
+    clicks, looks = totals(known.item, day.number, 7)
+    return with_columns(
         right,
         item_positives_30d=clicks[items],
-        item_click_rate_30d=_rate(clicks, looks)[items],
+        item_click_rate_30d=smoothed(clicks, looks)[items],
     )
 
 
 def null(known: Known, right: np.ndarray, day: Day, items: np.ndarray) -> np.ndarray:
     """Of a category that a user never clicked there is no last click: that null is served as 0 days."""
     idle = right[:, :, AT["category_idle_days"]]
-    return _with(right, category_idle_days=np.where(idle == NEVER_DAYS, 0.0, idle))
+    return with_columns(right, category_idle_days=np.where(idle == NEVER_DAYS, 0.0, idle))
 
 
 def double(known: Known, right: np.ndarray, day: Day, items: np.ndarray) -> np.ndarray:
     """The consumer of clicks was restarted and took them again; impressions came another way."""
-    clicks, looks = _window(known.user, day.number, 30)
+    clicks, looks = totals(known.user, day.number, 30)
     user = day.user_ix[:, None]
-    return _with(
+    return with_columns(
         right,
         positives_30d=2 * clicks[user],
-        user_click_rate_30d=_rate(2 * clicks, looks)[user],
+        user_click_rate_30d=smoothed(2 * clicks, looks)[user],
     )
 
 
 def zone(known: Known, right: np.ndarray, day: Day, items: np.ndarray) -> np.ndarray:
     """The hour of a server that stands two time zones further east."""
-    return _with(right, hour_of_day=(right[:, :, AT["hour_of_day"]] + 2) % 24)
+    return with_columns(right, hour_of_day=(right[:, :, AT["hour_of_day"]] + 2) % 24)
 
 
 def stale(known: Known, right: np.ndarray, day: Day, items: np.ndarray) -> np.ndarray:
@@ -352,13 +264,6 @@ FAULTS: Mapping[str, Fault] = {
     "stale": stale,
 }
 NAMES = tuple(name for name in FAULTS if name != "none")
-
-
-def _with(values: np.ndarray, **columns: np.ndarray) -> np.ndarray:
-    out = values.copy()
-    for name, column in columns.items():
-        out[:, :, AT[name]] = column
-    return out
 
 
 def trained(world: Rehearsal, known: Known, seed: int, cross: bool = True) -> lgb.Booster:
@@ -393,24 +298,10 @@ def trained(world: Rehearsal, known: Known, seed: int, cross: bool = True) -> lg
 
 
 def _placed(values: np.ndarray, places: np.ndarray | int) -> np.ndarray:
-    return _with(values, position=np.broadcast_to(places, values.shape[:2]))
+    return with_columns(values, position=np.broadcast_to(places, values.shape[:2]))
 
 
 def _chance(model: lgb.Booster, values: np.ndarray) -> np.ndarray:
     """(S, P) predicted chances of a click."""
     flat = values.reshape(-1, values.shape[2])
     return np.asarray(model.predict(flat, num_threads=1)).reshape(values.shape[:2])
-
-
-def ece(predicted: np.ndarray, true: np.ndarray, bins: int = 10) -> float:
-    """Mean distance of predicted from true chance over bins of equal size by prediction.
-
-    Examples:
-        >>> ece(np.array([0.1, 0.3]), np.array([0.2, 0.2]), bins=2)
-        0.1
-    """
-    parts = np.array_split(np.argsort(predicted, kind="stable"), bins)
-    gaps = [
-        abs(predicted[part].mean() - true[part].mean()) * len(part) for part in parts if len(part)
-    ]
-    return float(sum(gaps) / len(predicted))

@@ -91,3 +91,22 @@ def by_user(values: np.ndarray, user_ix: np.ndarray) -> np.ndarray:
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
     """Spearman's: whether two metrics put the same contenders in the same order."""
     return float(stats.spearmanr(one, other).statistic)
+
+
+def ece(predicted: np.ndarray, true: np.ndarray, bins: int = 10) -> float:
+    """Mean distance of predicted from true chance over bins of equal size by prediction.
+
+    Examples:
+        >>> round(ece(np.array([0.1, 0.3]), np.array([0.2, 0.2]), bins=2), 3)
+        0.1
+    """
+    parts = np.array_split(np.argsort(predicted, kind="stable"), bins)
+    gaps = [
+        abs(predicted[part].mean() - true[part].mean()) * len(part) for part in parts if len(part)
+    ]
+    return float(sum(gaps) / len(predicted))
+
+
+def lists_kept(one: np.ndarray, other: np.ndarray) -> float:
+    """Share of the lists, (S, K) each, that are the same to the last place."""
+    return float((one == other).all(axis=1).mean())

@@ -42,7 +42,7 @@ def test_both_ways_are_timed_and_every_pair_is_equal(published, backend, tmp_pat
 def test_a_pair_that_differs_is_counted(published, monkeypatch):
     bundle, now = bench_online._served(published)
     real = bench_online._items_by_feast
-    monkeypatch.setattr(bench_online, "_items_by_feast", lambda *asked: real(*asked) + 1.0)
+    monkeypatch.setattr(bench_online, "_items_by_feast", lambda *asked: real(*asked) + 1e6)
     told = bench_online._items(published, bundle, now, 50, seed=1)
     assert (told["pairs_different"], told["published_different"]) == (50, 50)
 

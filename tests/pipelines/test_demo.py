@@ -72,8 +72,11 @@ def the_truth_is_nowhere_but_with_the_world(home):
     with closing(SqliteEventLog(workspace.event_log, Settings().partitions)) as log:
         for topic, partition in product(("events", "served"), range(log.partitions)):
             for record in log.read(topic, partition, 0, 10**6):
-                context = record.value.get("context") or "{}"
-                names |= keys_of(record.value) | keys_of(json.loads(context))
+                context = (
+                    record.value.get("context") or {}
+                )  # JSON in an event, an object in a slate
+                told = json.loads(context) if isinstance(context, str) else context
+                names |= keys_of(record.value) | keys_of(told)
     assert {"features", "scores", "session_id", "device"} <= names, "slates and clicks are there"
     names |= cells_of(home / "mlflow.db")
     for folder in ("lake", "offline", "feast", "state", "bundles", "quarantine"):

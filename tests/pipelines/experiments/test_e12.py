@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipelines.experiments import e12
+from pipelines.experiments import counted, e12
 from pipelines.experiments.card import Setting
 from pipelines.experiments.rehearsal import rehearse
 
@@ -42,8 +42,8 @@ def test_parity_sees_every_fault_and_not_its_price(judged):
 
 def test_counts_are_those_of_the_days_before(world):
     """Against a plain reading of the log: nothing of the day itself."""
-    known, day = e12.count(world), world.stages[0].day
-    rows = e12.features(known, day, day.item_ix)
+    known, day = counted.count(world), world.stages[0].day
+    rows = counted.features(known, day, day.item_ix)
     user, item = int(day.user_ix[0]), int(day.item_ix[0, 3])
     clicks, looks, own, idle = 0, 0, 0, np.inf
     for past in world.days[day.number - 30 : day.number]:

@@ -75,6 +75,7 @@ def until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.timeout(900)  # several loops of two days, on cores that are shared
 def test_a_killed_loop_goes_on_to_the_same_log(seedling, tmp_path, asked):
     whole = home_with(seedling, tmp_path / "whole", asked)
     ended(started(whole))
