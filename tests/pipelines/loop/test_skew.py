@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from features.definitions import BY_COLUMN
 from features.errors import NotReady
+from features.feature_set import CURRENT
 from infra.event_log import SqliteEventLog
 from infra.settings import Settings
 from infra.workspace import Workspace
@@ -185,15 +186,17 @@ def test_the_command_reads_the_log_and_ends_by_the_verdict(clean, tmp_path, monk
     assert asked.exit_code == 1, asked.output
     told = json.loads((copy.reports / "skew.json").read_text())["metrics"]
     assert told["requests"] == 30
-    # Offline there are rows by the hour; this shop never read any, and is told so.
-    assert {BY_COLUMN[name].view for name in told["over"]} == {"item_hourly"}
-    assert told["features"]["item_positives_24h"]["looks_like"] == "null as default"
+    assert told["over"] == ["sessions_30d"]
+    assert told["features"]["sessions_30d"]["looks_like"] == "always +7"
     assert "30 requests are too few to block" in " ".join(asked.output.split())
     with pytest.raises(NotReady, match="no slate that was logged with its features"):
         skew(copy, [])
 
 
 def _record(slate):
+    """As it is logged, but for one feature that serving got wrong."""
+    features = slate.features.copy()
+    features[:, CURRENT.place["sessions_30d"]] += 7
     return {
         "request_id": slate.request_id,
         "served_at": slate.at.isoformat(),
@@ -201,5 +204,5 @@ def _record(slate):
         "context": dict(slate.context),
         "bundle": slate.bundle,
         "item_ids": list(slate.item_ids),
-        "features": slate.features.tolist(),
+        "features": features.tolist(),
     }
