@@ -46,8 +46,8 @@ with warnings.catch_warnings():
     from feast.infra.online_stores.helpers import _mmh3, _redis_key
     from feast.infra.registry.file import FileRegistryStore
     from feast.protos.feast.core.Registry_pb2 import Registry
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-    from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
+    from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]  # nor this
 
 log = logging.getLogger(__name__)
 

@@ -99,7 +99,8 @@ def _fold_fast(folder: Path, raws: Sequence[Raw]) -> None:
         closing(PartitionState(workspace.state, 0, PARTITIONS)) as state,
         closing(open_seeds(workspace)) as seeds,
     ):
-        side: Any = LogSide(_NoLog(), metrics)  # type: ignore[arg-type]
+        side: Any = LogSide(_NoLog(), metrics)  # type: ignore[arg-type]  # never read
+        # Nothing is pushed here, so there is no store.
         pusher = Pusher(None, user_rows(metrics), metrics, PARTITIONS)  # type: ignore[arg-type]
         stage = UserStage(side, seeds, pusher, POSITIVE_TYPES)
         for start in range(0, len(raws), BATCH):
@@ -168,7 +169,7 @@ class _Recorder:
 def _work(settings: Settings, stop: Any, told: Any) -> None:
     """The worker's process; tells its delays and its CPU seconds at the end."""
     workspace, metrics, users, items = Workspace.of(settings), StreamMetrics(), *_recorders()
-    metrics.delay_seconds = users  # type: ignore[assignment]
+    metrics.delay_seconds = users  # type: ignore[assignment]  # a recorder in its place
     metrics.item_delay_seconds = items  # type: ignore[assignment]
     stopped = threading.Event()
     threading.Thread(target=_passed_on, args=(stop, stopped), daemon=True).start()

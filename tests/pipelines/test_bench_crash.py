@@ -30,9 +30,9 @@ def test_five_kills_lose_nothing_and_count_nothing_twice(backend, tmp_path):
             redis.command(tmp_path, 1)
         except kafka.Absent as why:
             pytest.skip(f"absent backend: {why}")
-    found = stream_crash(5, 12_000, seed=1, backends=[backend])[backend]
+    found = stream_crash(5, 60_000, seed=1, backends=[backend])[backend]
     assert (found["wrong_keys"], found["lost"], found["lag"]) == (0, 0, 0)
     assert found["late_counted"] == found["late_expected"] > 0
     assert found["recounted"] == found["new_expected"]
-    assert found["killed_working"] >= 1  # how many is luck; the long form asks for nearly all
+    assert found["killed_working"] >= 3
     assert found["resume_s_p50"] < 30  # of a machine that is busy with other things
