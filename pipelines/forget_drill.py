@@ -9,10 +9,8 @@ removes them.
 
 import json
 import shutil
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +18,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.errors import Unavailable
 from features.schema import DatasetInfo
 from infra.event_log import EventLog, open_log
 from infra.reports import write_json
@@ -36,9 +33,7 @@ from pipelines.loaders.tables import Tables
 from pipelines.materialize import materialize
 from pipelines.promote import promote, publish_popular, rollback
 from pipelines.rebuild import rebuild
-from pipelines.stream import run
-from pipelines.stream_owner import Fixed
-from pipelines.stream_state import PartitionState
+from pipelines.stream_thread import worked_off
 from pipelines.traces import traces
 
 PARTITIONS = 2
@@ -105,7 +100,7 @@ def opened(workspace: Workspace, seed: int, victim: str) -> None:
         log.append("events", [(e["user_id"], e) for e in [*live, live[-1], late]])
         log.append("events", [(victim, {"user_id": victim, "event_type": "nonsense"})])
         log.append("served", [(e["user_id"], _served(e)) for e in live if e["position"]])
-        worked_off(workspace, log)
+        worked_off(workspace, log, POSITIVE)
         ingest_log(workspace, log)
     _features(workspace)
     write_json(workspace.reports / "recount.json", {"metrics": {"examples": [{"id": victim}]}})
@@ -119,7 +114,7 @@ def what_could_bring_him_back(workspace: Workspace, log: EventLog, seed: int, vi
     shutil.rmtree(workspace.state)
     (workspace.lake / OFFSETS).unlink()
     log.append("events", [(victim, {"user_id": victim, "event_id": "comes-back"})])
-    worked_off(workspace, log)
+    worked_off(workspace, log, POSITIVE)
     ingest_log(workspace, log)
     source = _events(np.random.default_rng(seed), [victim, "u00"], 20, END, END, "file")
     tables = Tables(pd.DataFrame(source), None, None, DatasetInfo(workspace.name, POSITIVE))
@@ -140,50 +135,6 @@ def by_place(found: Mapping[str, int], workspace: Workspace) -> dict[str, int]:
         top = path.removeprefix(root).split("/")[0]
         counts[next((p for p, tops in PLACES.items() if top in tops), "other")] += count
     return counts
-
-
-@contextmanager
-def working(workspace: Workspace, log: EventLog) -> Iterator[list[BaseException]]:
-    """A stream worker in a thread of this process; what ended it, if anything did."""
-    stop, failed = threading.Event(), list[BaseException]()
-
-    def work() -> None:
-        try:
-            run(
-                workspace, log, owner=Fixed(range(PARTITIONS)), positive_types=POSITIVE, stop=stop,
-                poll_s=0.01,
-            )  # fmt: skip
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield failed
-    finally:
-        stop.set()
-        thread.join(30)
-
-
-def worked_off(workspace: Workspace, log: EventLog, within_s: float = 60.0) -> None:
-    """Let a worker fold and push all that is in the log.
-
-    Raises:
-        Unavailable: it did not come to the end in time.
-    """
-    until = time.monotonic() + within_s
-    ends = [log.end_offset("events", partition) for partition in range(PARTITIONS)]
-    with working(workspace, log) as failed:
-        while not failed and time.monotonic() < until:
-            if all(_is_done(workspace, partition, end) for partition, end in enumerate(ends)):
-                return
-            time.sleep(0.02)
-    raise Unavailable(f"the worker has not come to {ends} within {within_s:g} s: {failed}")
-
-
-def _is_done(workspace: Workspace, partition: int, end: int) -> bool:
-    with closing(PartitionState(workspace.state, partition, PARTITIONS)) as state:
-        return state.next_offset >= end and not state.unpushed(1) and not state.outbox(1)
 
 
 def _naive(workspace: Workspace, victim: str) -> dict[str, int]:

@@ -23,7 +23,7 @@ from infra.workspace import Services, Workspace
 from pipelines.cli import app
 from pipelines.dead_letters import letters, replay, write_letters
 from pipelines.forget import forget
-from pipelines.forget_drill import PARTITIONS, drill, working
+from pipelines.forget_drill import PARTITIONS, drill
 from pipelines.forget_places import FORGOTTEN, from_tables, from_texts, in_kafka
 from pipelines.ingest import ingest_log
 from pipelines.recount import recount
@@ -31,8 +31,7 @@ from pipelines.stream_state import PartitionState
 from pipelines.traces import spellings, traces
 from tests.features.small_lake import POSITIVE
 from tests.features.workspaces import built_workspace
-from tests.pipelines.test_recount import worked_off
-from tests.pipelines.test_stream import click, offsets, online_of, until
+from tests.pipelines.stream_kit import click, offsets, online_of, running, until, worked_off
 from tests.reliability import s10
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -112,7 +111,7 @@ def test_a_worker_at_work_is_fenced_and_brings_nothing_back(log, tmp_path):
             log.append("events", [click(number, LEAVER), click(number + 1, "stays")])
             number += 2
 
-    with working(workspace, log) as failed:
+    with running(workspace, log) as failed:
         online = online_of(workspace)
         until(lambda: online.read_stream([LEAVER]))
         clicks = threading.Thread(target=click_on)

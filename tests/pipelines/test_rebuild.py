@@ -12,8 +12,7 @@ from pipelines.rebuild import rebuild
 from pipelines.recount import recount
 from tests.features.small_lake import POSITIVE
 from tests.features.workspaces import CATEGORIES, NOW, built_workspace
-from tests.pipelines.test_recount import worked_off
-from tests.pipelines.test_stream import PARTITIONS, click, running
+from tests.pipelines.stream_kit import PARTITIONS, click, running, worked_off
 
 USERS = [f"u{number}" for number in range(7)]
 

@@ -18,7 +18,12 @@ from pipelines.stream import open_seeds
 from pipelines.stream_state import PartitionState
 from tests.features.small_lake import POSITIVE
 from tests.features.workspaces import NOW, built_workspace
-from tests.pipelines.test_stream import PARTITIONS, click, left_to_push, offsets, running, until
+from tests.pipelines.stream_kit import (
+    PARTITIONS,
+    click,
+    running,
+    worked_off,
+)
 
 
 @pytest.fixture
@@ -30,13 +35,6 @@ def workspace(new_workspace, tmp_path):
 def log(workspace):
     with closing(SqliteEventLog(workspace.event_log, PARTITIONS)) as log:
         yield log
-
-
-def worked_off(workspace, log) -> None:
-    count = sum(log.end_offset("events", partition) for partition in range(PARTITIONS))
-    with running(workspace, log) as failed:
-        until(lambda: sum(offsets(workspace)) == count and not left_to_push(workspace))
-    assert not failed
 
 
 def judged(workspace, log):

@@ -19,8 +19,7 @@ from pipelines.rebuild import rebuild
 from pipelines.recount import recount
 from pipelines.replay import from_lake, from_log
 from tests.features.small_lake import DAY, POSITIVE, event, item, user, write_lake
-from tests.pipelines.test_recount import worked_off
-from tests.pipelines.test_stream import PARTITIONS, running
+from tests.pipelines.stream_kit import PARTITIONS, running, worked_off
 
 NOW = DAY + timedelta(hours=6)
 USERS = [f"u{number}" for number in range(6)]

@@ -3,128 +3,40 @@
 import base64
 import json
 import logging
-import multiprocessing
-import os
-import random
-import signal
 import sqlite3
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from tenacity import RetryError
 
-import pipelines.stream as stream
 from features.errors import ContractError
 from features.store import OnlineStore
-from features.streaming import fold, parsed, row_of
 from infra.clients import SqliteBacked, open_feast
-from infra.event_log import Raw, SqliteEventLog, partition_of
+from infra.event_log import SqliteEventLog, partition_of
 from infra.local.process import child, free_port
 from infra.workspace import Workspace
 from monitoring.stream_metrics import StreamMetrics
-from pipelines import stream_read
+from pipelines import stream, stream_read
 from pipelines.stream_owner import Fixed
-from pipelines.stream_state import LATE_ROWS, Changes, Fenced, PartitionState
+from pipelines.stream_state import LATE_ROWS, Changes, PartitionState
 from tests.features.small_lake import POSITIVE
 from tests.features.workspaces import NOW, built_workspace
-
-PARTITIONS = 2
-START = datetime(2026, 3, 1, tzinfo=UTC)
-
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["pipelines.materialize", "pipelines.stream"])
-
-
-class ListLog:
-    """The event log's interface over lists."""
-
-    partitions = PARTITIONS
-
-    def __init__(self) -> None:
-        self.lists: dict[tuple[str, int], list[Raw]] = {}
-        self.limits: list[int] = []
-
-    def append(self, topic, records):
-        for key, value in records:
-            mine = self.lists.setdefault((topic, partition_of(key, PARTITIONS)), [])
-            mine.append((len(mine), key, json.dumps(value).encode()))
-
-    def append_at(self, topic, records):
-        for partition, text in records:
-            mine = self.lists.setdefault((topic, partition), [])
-            mine.append((len(mine), "", text.encode()))
-
-    def read_raw(self, topic, partition, offset, limit):
-        if topic == "events":
-            self.limits.append(limit)
-        return self.lists.get((topic, partition), [])[offset : offset + limit]
-
-    def end_offset(self, topic, partition):
-        return len(self.lists.get((topic, partition), []))
-
-
-def click(number: int, user_id: str = "u", **more) -> tuple[str, dict]:
-    value = {
-        "event_id": f"e{number}", "event_type": "click", "user_id": user_id,
-        "item_id": f"i{number}", "session_id": "s",
-        "event_at": (START + timedelta(seconds=number)).isoformat(),
-    }  # fmt: skip
-    return user_id, value | more
-
-
-@contextmanager
-def running(workspace, log, partitions=range(PARTITIONS), metrics=None):
-    stop = threading.Event()
-    failed: list[BaseException] = []
-
-    def work():
-        try:
-            stream.run(
-                workspace, log, owner=Fixed(partitions), positive_types=POSITIVE, stop=stop,
-                poll_s=0.01, metrics=metrics,
-            )  # fmt: skip
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield failed
-    finally:
-        stop.set()
-        thread.join(30)
-
-
-def until(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.01)
-    raise AssertionError(f"not within {seconds} s")
-
-
-def online_of(workspace) -> OnlineStore:
-    def opened():
-        try:
-            return OnlineStore(open_feast(workspace))
-        except Exception:  # the worker has not applied the views yet
-            return None
-
-    return until(opened)
-
-
-def offsets(workspace, partitions=PARTITIONS) -> list[int]:
-    found = []
-    for partition in range(partitions):
-        with closing(PartitionState(workspace.state, partition, partitions)) as state:
-            found.append(state.next_offset)
-    return found
+from tests.pipelines.stream_kit import (
+    PARTITIONS,
+    START,
+    ListLog,
+    click,
+    counted,
+    left_to_push,
+    offsets,
+    online_of,
+    running,
+    until,
+)
 
 
 def test_an_event_is_visible_online_within_a_second(tmp_path):
@@ -250,52 +162,6 @@ def test_a_busy_store_is_tried_again(tmp_path, monkeypatch):
     assert counted(metrics, "shortlist_stream_failures_total", server="store") == 3
 
 
-class FlakyLog(ListLog):
-    """A log whose server is away now and then."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_away = True
-
-    def read_raw(self, topic, partition, offset, limit):
-        self.answer()
-        return super().read_raw(topic, partition, offset, limit)
-
-    def append_at(self, topic, records):
-        self.answer()
-        super().append_at(topic, records)
-
-    def end_offset(self, topic, partition):
-        self.answer()
-        return super().end_offset(topic, partition)
-
-    def answer(self):
-        if self.is_away:
-            raise ConnectionError("no broker")
-
-
-def test_a_log_that_is_away_at_the_start_and_later_delays_events_and_loses_none(tmp_path):
-    workspace, log, metrics = Workspace(tmp_path, "small"), FlakyLog(), StreamMetrics()
-    records = [click(number, f"u{number % 3}") for number in range(9)]
-    log.append("events", records[:3])
-    with running(workspace, log, metrics=metrics) as failed:
-        for number in (3, 6, 9):
-            count = counted(metrics, "shortlist_stream_failures_total", server="log")
-            until(
-                lambda count=count: (
-                    counted(metrics, "shortlist_stream_failures_total", server="log") > count
-                )
-            )
-            log.is_away = False
-            until(lambda number=number: sum(offsets(workspace)) == number)
-            log.is_away = True
-            log.append("events", records[number : number + 3])
-        log.is_away = False
-        until(lambda: sum(offsets(workspace)) == 9 and not left_to_push(workspace))
-    assert not failed
-    assert_exact(workspace, records)
-
-
 def test_what_the_worker_does_is_counted(tmp_path):
     workspace, log, metrics = Workspace(tmp_path, "small"), ListLog(), StreamMetrics()
     seen_at = (datetime.now(UTC) - timedelta(seconds=3)).isoformat()
@@ -308,23 +174,6 @@ def test_what_the_worker_does_is_counted(tmp_path):
     assert counted(metrics, "shortlist_stream_rows_pushed_total") == 1  # both events, one user
     assert 3 <= counted(metrics, "shortlist_stream_delay_seconds_sum") < 60
     assert counted(metrics, "shortlist_stream_refills_total") == 0
-
-
-def test_a_log_that_cannot_be_opened_is_tried_until_told_to_stop():
-    metrics, stop = StreamMetrics(), threading.Event()
-    failures = iter(range(2))
-
-    def away_at_first(*_):
-        if next(failures, None) is not None:
-            raise ConnectionError("no broker")
-        return "the log"
-
-    assert stream._patient(stop, metrics)(away_at_first) == "the log"
-    assert counted(metrics, "shortlist_stream_failures_total", server="log") == 2
-    failures = iter(range(10**9))
-    threading.Timer(0.3, stop.set).start()
-    with pytest.raises(RetryError):
-        stream._patient(stop, metrics)(away_at_first)
 
 
 def test_the_worker_as_a_process_shows_its_metrics_and_stops_when_told(tmp_path):
@@ -348,10 +197,6 @@ def scraped(port) -> str:
         return ""
 
 
-def counted(metrics, name, **labels):
-    return metrics.registry.get_sample_value(name, labels)
-
-
 def run_once(workspace, log):
     stop = threading.Event()
     stop.set()  # the loop's body never runs: only what happens at the start
@@ -372,99 +217,3 @@ def test_a_replaced_log_is_refused(tmp_path):
         state.commit(0, 9, Changes())
     with pytest.raises(ContractError, match=r"stands at offset 9, the log ends at 0.*replaced"):
         run_once(workspace, log)
-
-
-def test_a_second_worker_on_the_same_partition_is_refused_and_changes_nothing(tmp_path):
-    first, second = (PartitionState(tmp_path, 0, 1) for _ in range(2))
-    with closing(first), closing(second):
-        first.commit(0, 5, Changes({"u": {"a": 1}}))
-        with pytest.raises(Fenced, match="stands at offset 5 in epoch 0, expected 0 in 0: another"):
-            second.commit(0, 7, Changes({"u": {"a": 2}}))
-        assert first.load(["u"]) == {"u": {"a": 1}}
-        assert first.next_offset == 5
-
-
-class Crash(BaseException):
-    """Stands for the process's end at this point."""
-
-
-@pytest.mark.parametrize("step", ["commit", "push", "mark_sent", "mark_pushed"])
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_crash_around_any_step_is_healed_by_the_next_start(tmp_path, monkeypatch, step, when):
-    workspace, log = Workspace(tmp_path, "small"), ListLog()
-    records = [click(number, f"u{number % 3}") for number in range(12)]
-    log.append("events", records)
-    owner = OnlineStore if step == "push" else PartitionState
-    original = getattr(owner, step)
-
-    def crashing(self, *args):
-        if when == "after":
-            original(self, *args)
-        raise Crash
-
-    with monkeypatch.context() as patched:
-        patched.setattr(owner, step, crashing)
-        with running(workspace, log) as failed:
-            until(lambda: failed)
-        assert isinstance(failed[0], Crash)
-    with running(workspace, log) as failed:
-        until(lambda: sum(offsets(workspace)) == 12 and not left_to_push(workspace))
-    assert not failed
-    assert_exact(workspace, records)
-
-
-def left_to_push(workspace) -> list[str]:
-    users: list[str] = []
-    for partition in range(PARTITIONS):
-        with closing(PartitionState(workspace.state, partition, PARTITIONS)) as state:
-            users += state.unpushed(100)
-    return users
-
-
-def assert_exact(workspace, records) -> None:
-    """States and online rows are those of one fold over everything, in order."""
-    expected: dict = {}
-    for key, value in records:
-        expected[key], _ = fold(expected.get(key), parsed(value, key), POSITIVE)
-    online = OnlineStore(open_feast(workspace))
-    for user_id, state in expected.items():
-        partition = partition_of(user_id, PARTITIONS)
-        with closing(PartitionState(workspace.state, partition, PARTITIONS)) as stored:
-            assert stored.load([user_id])[user_id] == state
-        got, row = online.read_user(user_id, (), START), row_of(state)
-        assert got.history_items == row["history_items"]
-        assert got.history_at == row["history_at"]
-        assert got.last_event_at == row["last_event_at"]
-        assert got.values["session_events"] == row["session_events"]
-
-
-def work_in_small_batches(workspace: Workspace) -> None:
-    stream_read.BATCH = 3
-    with closing(SqliteEventLog(workspace.event_log, PARTITIONS)) as log:
-        stream.run(
-            workspace, log, owner=Fixed(range(PARTITIONS)), positive_types=POSITIVE,
-            stop=threading.Event(), poll_s=0.01,
-        )  # fmt: skip
-
-
-def test_kill_9_loses_and_repeats_nothing(tmp_path):
-    workspace, rng = Workspace(tmp_path, "small"), random.Random(0)
-    records = [click(number, f"u{rng.randrange(9)}") for number in range(2000)]
-    log = SqliteEventLog(workspace.event_log, PARTITIONS)
-    log.append("events", records)
-    standing = []
-    for _ in range(4):
-        worker = processes.Process(target=work_in_small_batches, args=(workspace,), daemon=True)
-        worker.start()
-        before = sum(offsets(workspace))
-        until(lambda before=before: sum(offsets(workspace)) > before)
-        time.sleep(rng.uniform(0.0, 0.2))
-        assert worker.pid is not None
-        os.kill(worker.pid, signal.SIGKILL)
-        worker.join(10)
-        standing.append(sum(offsets(workspace)))
-    assert 0 < standing[0] < 2000, "the kills must fall into the work"
-    with running(workspace, log):
-        until(lambda: sum(offsets(workspace)) == 2000 and not left_to_push(workspace))
-    log.close()
-    assert_exact(workspace, records)

@@ -24,16 +24,16 @@ from pipelines.recount import recount
 from pipelines.stream_read import GONE
 from pipelines.stream_state import PartitionState
 from tests.features.small_lake import POSITIVE
-from tests.pipelines.test_stream import (
+from tests.pipelines.stream_kit import (
     PARTITIONS,
     START,
     click,
     counted,
-    left_to_push,
     offsets,
     online_of,
     running,
     until,
+    worked_off,
 )
 
 
@@ -85,13 +85,6 @@ class RawLog:
             self._log._group.submit([("events", place, key, raw)])
 
 
-def worked_off(workspace, log, metrics=None) -> None:
-    count = sum(log.end_offset("events", partition) for partition in range(PARTITIONS))
-    with running(workspace, log, metrics=metrics) as failed:
-        until(lambda: sum(offsets(workspace)) == count and not left_to_push(workspace), seconds=90)
-    assert not failed
-
-
 def test_twenty_kinds_of_poison_stop_no_good_event(open_log, tmp_path):
     log, workspace, metrics = open_log(PARTITIONS), Workspace(tmp_path, "small"), StreamMetrics()
     raw, good, expected = RawLog(log), [], {}
@@ -101,7 +94,7 @@ def test_twenty_kinds_of_poison_stop_no_good_event(open_log, tmp_path):
         log.append("events", good[-1:])
         expected[place, log.end_offset("events", place)] = (poison, reason)
         raw.append("u", poison)
-    worked_off(workspace, log, metrics)
+    worked_off(workspace, log, metrics=metrics)
     found = letters(log)
     assert [letter.place for letter in found] == list(expected)
     for letter in found:

@@ -16,7 +16,7 @@ from pipelines.recount import recount
 from pipelines.stream_owner import ByLocks
 from pipelines.stream_state import Changes, Fenced, PartitionState
 from tests.features.small_lake import POSITIVE
-from tests.pipelines.test_stream import click, offsets, until
+from tests.pipelines.stream_kit import click, offsets, until
 
 PARTITIONS = 4
 SESSION_MS = 6_000

@@ -20,7 +20,7 @@ from pipelines.stream_push import Pusher
 from pipelines.stream_read import LogSide
 from pipelines.stream_state import ITEMS, PartitionState
 from tests.features.small_lake import POSITIVE
-from tests.pipelines.test_stream import (
+from tests.pipelines.stream_kit import (
     PARTITIONS,
     START,
     ListLog,
@@ -78,7 +78,10 @@ def test_users_of_all_partitions_add_up_in_one_row(new_workspace, open_log, tmp_
     log.append("events", [shown(n, user, "hit", n) for n, user in enumerate(users)])
     log.append("events", [clicked(10 + n, user, "hit", n) for n, user in enumerate(users[:4])])
     log.append("events", [clicked(10, users[0], "hit", 0), shown(20, "u0", "miss", 5)])
-    with running(workspace, log, [0]) as failed, running(workspace, log, [1]) as failed_too:
+    with (
+        running(workspace, log, partitions=[0]) as failed,
+        running(workspace, log, partitions=[1]) as failed_too,
+    ):
         until(lambda: done(workspace, log), seconds=60)
     assert not failed + failed_too
     row = OnlineStore(open_feast(workspace)).read_item_stream(["hit", "miss"])

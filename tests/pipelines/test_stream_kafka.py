@@ -14,7 +14,7 @@ from infra.workspace import Workspace
 from monitoring.stream_metrics import StreamMetrics
 from pipelines.recount import recount
 from tests.features.small_lake import POSITIVE
-from tests.pipelines.test_stream import PARTITIONS, click, counted, offsets, running, until
+from tests.pipelines.stream_kit import PARTITIONS, click, counted, offsets, running, until
 
 
 class OwnBroker:

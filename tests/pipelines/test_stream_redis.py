@@ -19,7 +19,7 @@ from pipelines import stream_push, stream_read
 from pipelines.recount import recount
 from tests.features.small_lake import POSITIVE
 from tests.features.workspaces import NOW, built_workspace
-from tests.pipelines.test_stream import (
+from tests.pipelines.stream_kit import (
     PARTITIONS,
     click,
     counted,

@@ -21,7 +21,7 @@ from infra.workspace import Workspace
 from monitoring.stream_metrics import StreamMetrics
 from pipelines.stream_read import GONE
 from pipelines.stream_state import PartitionState
-from tests.pipelines.test_stream import (
+from tests.pipelines.stream_kit import (
     PARTITIONS,
     click,
     counted,

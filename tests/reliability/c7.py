@@ -30,15 +30,14 @@ from pipelines.dead_letters import letters
 from pipelines.materialize import materialize
 from pipelines.recount import recount
 from tests.features.small_lake import DAY, POSITIVE, event, item, random_lake, user, write_lake
-from tests.pipelines.test_recount import worked_off
-from tests.pipelines.test_stream import PARTITIONS, click, running
+from tests.pipelines.stream_kit import PARTITIONS, click, running, worked_off
 from tests.reliability.api import api, asking, told
 from tests.serving.conftest import NOW, Shop, furnish, settings_of
 
 EXPECTED = {
     "errors_5xx": ("==", 0),
     "unanswered": ("==", 0),
-    "rung_max": ("<=", 1),
+    "rung_max": ("==", 0),
     "negative_ages": ("==", 0),
     "expired_rows": ("==", 0),
     "late_events": ("==", 0),
@@ -50,6 +49,10 @@ EXPECTED = {
 
 JUMPS_S = (0, 86_400, 0, -86_400, 0)
 """What is added to the true time, one after the other."""
+
+PATIENT = {"deadline_ms": 1000, "features_timeout_ms": 400}
+"""Of a request: ten times the usual deadline and slice. On a machine with more work than cores a request
+falls to rung 1 now and then, with jumps and without; a jump would take days from any deadline."""
 
 HOLD_S, HOLD_SHORT_S = 12.0, 1.0
 RATE = 30.0
@@ -121,7 +124,9 @@ def jumps(folder: Path, seed: int, hold_s: float, believe: Believe = SteadyClock
 
 
 def _filled(folder: Path) -> Shop:
-    settings = settings_of(folder).model_copy(update={"clock": "real", "partitions": PARTITIONS})
+    settings = settings_of(folder).model_copy(
+        update={"clock": "real", "partitions": PARTITIONS, **PATIENT}
+    )
     shop = furnish(Shop(settings))
     random_lake(shop.workspace.lake)
     build_features(shop.workspace, [DAY.date()], "duckdb", until=NOW)

@@ -16,8 +16,8 @@ from pipelines.rebuild import rebuild
 from pipelines.recount import _wait_for_worker
 from pipelines.replay import from_log
 from pipelines.stream_state import ITEMS, USERS, PartitionState
+from tests.pipelines.stream_kit import PARTITIONS, running
 from tests.pipelines.test_replay import stream_rows
-from tests.pipelines.test_stream import PARTITIONS, running
 from tests.reliability.api import api, asking, told
 from tests.services import OwnRedis
 from tests.serving.conftest import NOW, Shop, furnish, settings_of
