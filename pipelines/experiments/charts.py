@@ -84,11 +84,11 @@ def lines_by_family(
             colour = COLOURS[number % len(COLOURS)]
             axes.plot(across, outcome.curves[family][name], label=told, color=colour, marker=".")
         axes.set_title(family, fontsize=9)
-        axes.set_xlabel(axis)
         axes.set_xticks(across, [str(place) for place in across], **turned)
         if axes.get_ylim()[0] < 0:
             axes.axhline(0, color="#888888", lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel(axis, fontsize=9)
     _legend(figure, panels[0])
 
 
