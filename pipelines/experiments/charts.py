@@ -88,7 +88,7 @@ def lines_by_family(
         if axes.get_ylim()[0] < 0:
             axes.axhline(0, color="#888888", lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel(axis, fontsize=9)
+    panels[len(panels) // 2].set_xlabel(axis, fontsize=9)
     _legend(figure, panels[0])
 
 
