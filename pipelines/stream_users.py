@@ -97,6 +97,8 @@ class UserStage:
             if new:
                 accepted += new
                 changed[user_id] = states[user_id]
+            elif user_id in origins:
+                del states[user_id]  # not begun yet: its seed is read and kept with its first event
         outbox, sent = self._deltas(state, accepted, records[-1][0] + 1)
         changes = Changes(
             changed, {u: seed for u, seed in origins.items() if u in changed},

@@ -12,6 +12,7 @@ from features.store import OnlineStore
 from features.streaming import RECENT_IDS
 from infra.clients import open_feast
 from infra.event_log import SqliteEventLog, partition_of
+from pipelines import stream_read
 from pipelines.materialize import SEED
 from pipelines.recount import recount
 from pipelines.stream import open_seeds
@@ -74,15 +75,19 @@ def test_a_repeat_that_the_worker_has_forgotten_is_late(workspace, log):
     assert (found["wrong"], found["missing"]) == (0, 0)
 
 
-def test_users_start_where_the_worker_began_with_them(workspace, log):
+@pytest.mark.parametrize("first_days", [0, -30], ids=["at once", "after a late event"])
+def test_users_start_where_the_worker_began_with_them(workspace, log, monkeypatch, first_days):
     """Later seeds hold the log's own events: starting from them would count those twice."""
+    monkeypatch.setattr(stream_read, "BATCH", 1)
     built_workspace(workspace)
     known = seeded(workspace)
     user_id = min(known)
-    records = [click(n, user_id, event_at=(NOW + timedelta(minutes=n)).isoformat()) for n in (1, 2)]
+    times = [NOW + timedelta(days=first_days), *(NOW + timedelta(minutes=n) for n in (1, 2))]
+    records = [click(n, user_id, event_at=at.isoformat()) for n, at in enumerate(times)]
     log.append("events", records)
     worked_off(workspace, log)
-    assert judged(workspace, log)["users"] == len(known)
+    found = judged(workspace, log)
+    assert (found["users"], found["late"]) == (len(known), int(first_days < 0))
     with closing(PartitionState(workspace.state, partition_of(user_id, 2), 2)) as mine:
         later = mine.load([user_id])[user_id]
     with closing(sqlite3.connect(workspace.state / SEED)) as seeds, seeds:
