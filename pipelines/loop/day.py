@@ -1,6 +1,6 @@
 """One day of one arm: people come, meet its slates, and react to what they see.
 
-before a visit   what the user did and has arrived by then is heard
+before a visit   what the user did and has arrived is heard, but for what arrives at that very moment
 the visit        the arm answers, the user reacts by the truth
 after it         what the user did is on its way: at once, in an hour, next week
 """
@@ -72,7 +72,7 @@ def live_through(
         here = visits.take(rows)
         users = truth.users.ids[here.user_ix].tolist()
         for user_id, at_us in zip(users, here.at_us.tolist(), strict=True):
-            hear(list(pending.due(user_id, at_us)))
+            hear(list(pending.due(user_id, at_us - 1)))  # as training joins: strictly before
         return arm.choose(here, ids[rows].tolist())
 
     def then(rows: np.ndarray, item_ix: np.ndarray, reaction: Reaction) -> None:

@@ -13,10 +13,13 @@ from features.streaming import row_of
 from infra.clients import open_feast
 from pipelines.loop import morning
 from pipelines.loop.book import gini
+from pipelines.loop.day import live_through
 from pipelines.loop.pending import Pending
 from pipelines.loop.shop import request_id
 from pipelines.loop.twin import ARMS, Twin, born, live, start_of
 from pipelines.world.generate import fingerprint, open_world
+from pipelines.world.population import to_us
+from pipelines.world.state import fresh_state
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +130,43 @@ def test_what_is_under_way_arrives_once_and_in_order():
     kept = Pending(pending.table())
     assert [e["event_id"] for e in kept.all_due(int(at[3].value // 1000))] == ["c", "b"]
     assert pd.DataFrame(kept.table()).empty
+
+
+@pytest.mark.parametrize(("ahead_us", "heard_at"), [(1, "before"), (0, "after")])
+def test_what_arrives_at_the_moment_of_a_visit_is_heard_after_it(seedling, ahead_us, heard_at):
+    """A training join takes what lies strictly before a request; so must the arm that answered it."""
+    world = open_world(seedling)
+    start_us = to_us(start_of(world, 0))
+
+    def lived(pending):
+        arm = Listening(world)
+        live_through(world.truth, fresh_state(world.truth), pending, arm, "full", start_us)
+        return arm.told
+
+    kind, user_id, at_us = lived(Pending(pd.DataFrame()))[0]
+    assert kind == "asked"
+    arrives = pd.to_datetime([at_us - ahead_us], unit="us", utc=True).as_unit("us")
+    event = {"event_id": ["e"], "user_id": user_id, "event_at": arrives, "seen_at": arrives}
+    mine = [told for told in lived(Pending(pd.DataFrame(event))) if told[1] == user_id]
+    order = [("asked", user_id, at_us), ("heard", user_id, at_us - ahead_us)]
+    assert mine[:2] == (order if heard_at == "after" else order[::-1])
+
+
+class Listening:
+    """Shows everybody the first items, and notes what it is told when."""
+
+    def __init__(self, world):
+        self.slots = world.truth.config.slots
+        self.ids = world.truth.users.ids
+        self.told, self.events, self.served = [], [], []
+
+    def hear(self, event):
+        self.told.append(("heard", event["user_id"], event["seen_at"]))
+
+    def choose(self, visits, request_ids):
+        asked = zip(self.ids[visits.user_ix].tolist(), visits.at_us.tolist(), strict=True)
+        self.told += [("asked", *one) for one in asked]
+        return np.tile(np.arange(self.slots), (len(visits), 1))
 
 
 def test_requests_have_names_of_their_own():
