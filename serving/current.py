@@ -127,6 +127,9 @@ class StoreReader:
             store = open_feast(self._workspace, self._timeout_ms / 1000)
             self.store = OnlineStore(store, stored_views(self._workspace.offline))
         except Exception as error:  # nothing here must keep the API from answering
+            if not self._workspace.feast.exists():  # this process only reads, and came first
+                self.reason = "the feature store is not made yet"
+                return
             reason = f"the feature store cannot be opened ({type(error).__name__})"
             if reason != self.reason:
                 structlog.get_logger().error("feature store not open", exc_info=error)

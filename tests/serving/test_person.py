@@ -3,9 +3,12 @@
 from datetime import datetime, timedelta
 
 import pytest
+import structlog
 
 from features.definitions import of_view
 from features.errors import FeaturesUnavailable
+from infra.workspace import Workspace
+from serving.current import StoreReader
 from serving.schemas import PersonOut
 from tests.serving.conftest import LATER, NOW, running, runtime
 
@@ -90,3 +93,13 @@ def test_it_is_described(client):
     told = client.get("/openapi.json").json()["paths"]["/v1/users/{user_id}"]["get"]["responses"]
     assert told["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/PersonOut")
     assert "503" in told
+
+
+def test_a_store_that_nobody_has_made_yet_is_waited_for_and_no_error(tmp_path):
+    """As where the API may only read: it starts before who fills the store."""
+    (tmp_path / "home").write_text("nothing can be made below a file")
+    reader = StoreReader(Workspace(tmp_path / "home", "small"), timeout_ms=40)
+    with structlog.testing.capture_logs() as lines:
+        reader.open()
+    assert (reader.reason, lines) == ("the feature store is not made yet", [])
+    reader.close()
