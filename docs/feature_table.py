@@ -4,7 +4,6 @@ python -m docs.feature_table           (--check: fail when the page is stale)
 """
 
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 from features.definitions import (
@@ -18,6 +17,7 @@ from features.definitions import (
     of_view,
 )
 from features.position_curve import ENOUGH_CLICKS, ESTIMATOR
+from pipelines.lineage import span_told
 
 PAGE = Path(__file__).resolve().parent / "features.md"
 
@@ -47,8 +47,8 @@ def page() -> str:
     head = HEAD.format(
         count=len(FEATURES),
         views=len(VIEWS),
-        batch_lag=_span(BATCH_LAG),
-        hourly_lag=_span(HOURLY_LAG),
+        batch_lag=span_told(BATCH_LAG),
+        hourly_lag=span_told(HOURLY_LAG),
     )
     parts = [head, *(_view(view) for view in VIEWS.values())]
     retired = "\n".join(_row(f) for f in RETIRED)
@@ -64,27 +64,15 @@ def _view(view: View) -> str:
     about = about if view.entity else ["made per request"]
     about.append(f"source: {view.source}, freshness: {view.tier}")
     if view.ttl is not None:
-        about.append(f"TTL {_span(view.ttl)}")
+        about.append(f"TTL {span_told(view.ttl)}")
     rows = "\n".join(_row(feature) for feature in of_view(view.name))
     return f"## {view.name}\n\n{'; '.join(about)}.\n\n{TABLE_HEAD}\n{rows}\n"
 
 
 def _row(feature: Feature) -> str:
-    window = "–" if feature.window is None else _span(feature.window)
+    window = "–" if feature.window is None else span_told(feature.window)
     cells = (f"`{feature.column}`", feature.dtype, feature.unit, f"{feature.default:g}", window)
     return f"| {' | '.join(cells)} | {feature.meaning} |"
-
-
-def _span(span: timedelta) -> str:
-    """The largest unit that fits.
-
-    >>> _span(timedelta(days=90)), _span(timedelta(hours=1)), _span(timedelta(minutes=10))
-    ('90 d', '1 h', '10 min')
-    """
-    for unit, name in ((timedelta(days=1), "d"), (timedelta(hours=1), "h")):
-        if span >= unit and not span % unit:
-            return f"{span // unit} {name}"
-    return f"{span // timedelta(minutes=1)} min"
 
 
 def main() -> None:

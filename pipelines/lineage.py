@@ -6,6 +6,7 @@ the sources, and bundles are asked for the columns and the trees that they were 
 
 import ast
 import json
+from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -68,14 +69,26 @@ def _told(feature: Feature) -> dict[str, Any]:
         "dtype": feature.dtype,
         "unit": feature.unit,
         "default": feature.default,
-        "window": None if feature.window is None else str(feature.window),
+        "window": None if feature.window is None else span_told(feature.window),
         "view": feature.view,
         "source": view.source,
         "tier": view.tier,
-        "ttl": None if view.ttl is None else str(view.ttl),
+        "ttl": None if view.ttl is None else span_told(view.ttl),
         "code": CODE[view.source],
         **({"sql": sql} if sql else {}),
     }
+
+
+def span_told(span: timedelta) -> str:
+    """The largest unit that fits.
+
+    >>> span_told(timedelta(days=90)), span_told(timedelta(hours=1)), span_told(timedelta(minutes=10))
+    ('90 d', '1 h', '10 min')
+    """
+    for unit, name in ((timedelta(days=1), "d"), (timedelta(hours=1), "h")):
+        if span >= unit and not span % unit:
+            return f"{span // unit} {name}"
+    return f"{span // timedelta(minutes=1)} min"
 
 
 def readers(columns: set[str], root: Path = ROOT) -> list[str]:
