@@ -5,11 +5,12 @@ evaluation reads the right values and says the same of all of them.
 
 Interview: Offline AUC is unchanged, the click rate is not. Where do you look, and what matters most?
     At what the model reads online against what it is trained on. A wrong value that differs between
-    the candidates of a request moves their order and costs clicks; one that is the same for all of
-    them can move every probability and still leaves nearly every list as it was. So ranking faults
-    show in clicks, calibration faults in what is built on the probability: bids, values, thresholds.
-    Trade-off: "nearly", because trees cross a user's values with an item's; and a parity check names
-    the fault, not its price: a wrong hour in every row costs nothing where the hour tells nothing.
+    the candidates of a request moves their order and costs clicks. One that is the same for all of
+    them moves every probability, and no list of a model that only adds it; trees cross it with the
+    items' values, so lists do change, at a fraction of the price. What is built on the probability
+    (bids, values, thresholds) breaks in either case.
+    Trade-off: a parity check names the fault, not its price: a wrong hour in every row costs next to
+    nothing where the hour tells nothing.
     Shown by: tests/pipelines/experiments/test_e12.py::test_what_all_candidates_share_moves_no_order
 """
 
