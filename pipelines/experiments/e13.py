@@ -1,10 +1,11 @@
 """E-13: what a late feature costs, by what it is a feature of.
 
 Interview: Streaming is dear. Which features deserve it?
-    Those whose truth changes while the user is still there: what this session is about. A user's
-    ninety days are the same tomorrow, so a nightly job will do. Measure it by serving old values to
-    the same people: the curve over staleness is steep where minutes matter and flat where they do
-    not, and where sessions have no intent there is little to be late for.
+    Those whose truth changes while the user is still there: above all which items they have just
+    had. A user's ninety days are the same tomorrow, so a nightly job will do. Measure it by serving
+    old values to the same people: the curve over staleness is steep where minutes matter and flat
+    where they do not. Measured, it was steep without any intent in the sessions too, and a day-old
+    count cost next to nothing as long as the list of items was fresh.
     Trade-off: a model trained on fresh rows and served stale ones pays for the mismatch too; one
     trained on stale rows would lose less, and has less to lose.
     Shown by: tests/pipelines/experiments/test_e13.py::test_who_is_told_late_knows_only_what_is_old_enough
