@@ -6,6 +6,7 @@ resume is the worker's own. At the end every row of the online store is compared
 the log, and the counts with the books of the generator (bench_traffic.py).
 """
 
+import gc
 import multiprocessing
 import os
 import random
@@ -91,6 +92,7 @@ def servers(name: str) -> Iterator[Settings]:
 
 def work(settings: Settings) -> None:
     """The worker's process: as `pipelines.stream` runs it."""
+    gc.freeze()  # as there
     workspace = Workspace.of(settings)
     with (
         closing(open_log(workspace, settings.partitions)) as log,

@@ -17,6 +17,7 @@ Any number of workers share the partitions (stream_owner.py); one that lost a pa
 know it yet is refused by the epoch in the partition's file.
 """
 
+import gc
 import logging
 import signal
 import sqlite3
@@ -248,6 +249,7 @@ def main() -> None:
         except ValueError as error:
             raise SystemExit(str(error)) from error
         positive_types = positive_types_of(workspace)
+        gc.freeze()  # to look through all that was imported takes half a second of the first ones
         run(
             workspace,
             events,
