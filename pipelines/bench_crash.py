@@ -105,8 +105,12 @@ def work(settings: Settings) -> None:
 
 
 def ready() -> None:
-    """Start the process that forks the workers; imports are its own, and not of the recovery."""
-    processes.set_forkserver_preload(["pipelines.bench_crash", "pipelines.bench_preload"])
+    """Start the process that forks the workers; imports are its own, and not of the recovery.
+
+    The command line's too: each worker would import that anew, for who started this is its `__main__`.
+    """
+    imported = ["__main__", "pipelines.bench_crash", "pipelines.bench_preload"]
+    processes.set_forkserver_preload(imported)
     first = processes.Process(target=_nothing)
     first.start()
     first.join()
