@@ -107,9 +107,9 @@ def work(settings: Settings) -> None:
 def ready() -> None:
     """Start the process that forks the workers; imports are its own, and not of the recovery.
 
-    The command line's too: each worker would import that anew, for who started this is its `__main__`.
+    The command line's too: each worker runs the top of the script that started this.
     """
-    imported = ["__main__", "pipelines.bench_crash", "pipelines.bench_preload"]
+    imported = ["pipelines.cli", "pipelines.bench_crash", "pipelines.bench_preload"]
     processes.set_forkserver_preload(imported)
     first = processes.Process(target=_nothing)
     first.start()
