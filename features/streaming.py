@@ -74,7 +74,7 @@ def fold(
         together.
         Trade-off: the whole state of each changed user is rewritten once per batch; a counter
         increment would be cheaper and wrong after the first replay.
-        Shown by: tests/pipelines/test_stream.py::test_kill_9_loses_and_repeats_nothing
+        Shown by: tests/pipelines/test_stream_crash.py::test_kill_9_loses_and_repeats_nothing
     """
     state = empty() if state is None else state
     if judged(state, event["event_id"], event["event_at"]) != "new":

@@ -107,6 +107,7 @@ def test_a_part_that_takes_too_long_is_told(group):
 
 
 def test_ctrl_c_stops_what_was_started(group):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
     port = free_port()
     never = Part(Program("never", SLEEPER), after=("server",), ask=listens(free_port()))
     timer = threading.Thread(
