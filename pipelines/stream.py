@@ -249,7 +249,7 @@ def main() -> None:
         except ValueError as error:
             raise SystemExit(str(error)) from error
         positive_types = positive_types_of(workspace)
-        gc.freeze()  # to look through all that was imported takes half a second of the first ones
+        gc.freeze()  # else a collection of all that was imported falls into the first batch
         run(
             workspace,
             events,
