@@ -34,7 +34,7 @@ def report(
         folder / f"{name}.json",
         {
             **(also or {}),
-            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": " ".join([_program(), *sys.argv[1:]]),
             "metrics": metrics,
             "seeds": seeds,
             "git": _git(),
@@ -51,6 +51,14 @@ def write_json(path: Path, content: Any) -> None:
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     part.write_text(json.dumps(_plain(content), indent=1, allow_nan=False) + "\n")
     os.replace(part, path)
+
+
+def _program() -> str:
+    """The words before the arguments: `shortlist`, or `python -m tests.reliability`."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    return (
+        f"python -m {module.name.removesuffix('.__main__')}" if module else Path(sys.argv[0]).name
+    )
 
 
 def _plain(value: Any) -> Any:
