@@ -30,16 +30,16 @@ def parity_table(report: dict[str, Any]) -> str:
 def crash_table(report: dict[str, Any]) -> str:
     """Backend x what was wrong after all the kills."""
     rows = [
-        "| log and store | kills while working, of all | events | wrong keys | lost | late, counted of expected "
-        "| resumes in, p99 |",
+        "| log and store | kills while working, of all | events | wrong keys | lost "
+        "| late, counted of expected | resumes in, p99 |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, found in report["metrics"].items():
         late = f"{found['late_counted']:,} of {found['late_expected']:,}"
         rows.append(
             f"| {'SQLite' if name == 'embedded' else 'Kafka and Redis'} "
-            f"| {found['killed_working']} of {found['kills']} | {found['recounted']:,} | {found['wrong_keys']} | {found['lost']} | {late} "
-            f"| {found['resume_s_p99']:.2f} s |"
+            f"| {found['killed_working']} of {found['kills']} | {found['recounted']:,} "
+            f"| {found['wrong_keys']} | {found['lost']} | {late} | {found['resume_s_p99']:.2f} s |"
         )
     return "\n".join(rows)
 
