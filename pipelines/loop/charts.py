@@ -180,7 +180,7 @@ def _lines(
     percent: bool = False,
     limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> None:
-    """One line per arm with its band; the frame is the lines', a band may leave it.
+    """One line per arm with its band; the frame is the lines', a band may leave it where there are several.
 
     Args:
         axes: to draw on.
@@ -202,7 +202,7 @@ def _lines(
         sure = [p for p in known if p["low"] is not None]
         low, high = [p["low"] for p in sure], [p["high"] for p in sure]
         axes.fill_between([p["day"] for p in sure], low, high, color=colour, alpha=0.13, lw=0)
-    if means:
+    if means and len(arms) > 1:
         bottom, top = axes.get_ylim()
         room = max(1.2 * (max(means) - min(means)), 0.15 * max(map(abs, means))) or 1.0
         axes.set_ylim(
