@@ -180,14 +180,14 @@ def _lines(
     percent: bool = False,
     limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> None:
-    """One line per arm with its band; the frame is the lines', a band may leave it where there are several.
+    """One line per arm with its band. The frame is one line's band; of several lines, the lines alone.
 
     Args:
         axes: to draw on.
         arms: arm -> points by day.
         days: of the axis.
         percent: of the labels.
-        limits: what no value can leave; the frame ends there, unless lines do.
+        limits: what no value can leave; the frame of several lines ends there, unless lines do.
     """
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
